@@ -1,0 +1,53 @@
+# usher - `make help` lists the targets.
+#
+# One static library per folder, linked in one order (below): a lower layer that reached up would not link.
+# VARIANT: release (default) | asan | valgrind | cov | clang. Each builds into its own folder.
+
+VARIANT ?= release
+CC      := gcc
+ifeq ($(VARIANT),release)
+B       := build
+else
+B       := build-$(VARIANT)
+endif
+
+WARN     := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+CFLAGS   := -std=gnu17 $(WARN) -O2 -g -fno-omit-frame-pointer -fno-strict-aliasing -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
+            -fstack-protector-strong -fstack-clash-protection -fPIE
+LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack
+ifeq ($(VARIANT),asan)
+CFLAGS   := $(filter-out -D_FORTIFY_SOURCE=2 -O2 -fstack-clash-protection,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DUSHER_ASAN
+LDFLAGS  += -fsanitize=address,undefined
+else ifeq ($(VARIANT),valgrind)
+CFLAGS   := $(filter-out -O2,$(CFLAGS)) -O1 -DUSHER_VALGRIND
+else ifeq ($(VARIANT),cov)
+CFLAGS   := $(filter-out -O2 -D_FORTIFY_SOURCE=2,$(CFLAGS)) -O0 --coverage
+LDFLAGS  += --coverage
+else ifeq ($(VARIANT),clang)
+CC       := clang-14
+CFLAGS   := $(filter-out -fstack-clash-protection,$(CFLAGS))
+endif
+ifneq ($(shell command -v ccache),)
+CC       := ccache $(CC)
+endif
+
+PG_INCLUDE := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
+CPPFLAGS := -Ilib -Iapps -I$(B)/gen -I$(PG_INCLUDE)
+LDLIBS   := -lpq -luv -l:libboost_context.a -lpthread
+
+# Lowest layer first. A folder may use those before it (tools/check-layers holds the exact rows).
+LAYERS := lib/base lib/runtime lib/json lib/http lib/pg lib/telemetry lib/resource lib/bus lib/api \
+          apps/legacy apps/messaging apps/core_events apps/core_users apps/core_tickets apps/usher
+DIRS   := $(foreach d,$(LAYERS),$(if $(wildcard $(d)/*.c),$(d)))
+
+include tools/build.mk
+
+.DEFAULT_GOAL := all
+.PHONY: all help run test unit clean
+all: $(B)/usher ## build build/usher
+
+help: ## list the targets
+	@grep -hE '^[a-z][a-z_-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z_-]+):.*## */\1\t/' | expand -t 16
+
+clean: ## remove what was built
+	rm -rf build build-*

@@ -1,0 +1,2 @@
+#include "base/err.h"
+const char *err_name(Err err) { return err == ERR_OK ? "ok" : "x"; }

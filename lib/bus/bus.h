@@ -1,0 +1,146 @@
+/*
+ * bus.h - messages between contexts: outbox, relay, transport, consumer, inbox.
+ *
+ * Out: an action appends an outbox row in its own commit; the relay (a process of its own) publishes rows in order per aggregate
+ * to a transport and deletes them once confirmed: at least once. In: a consumer takes a batch from its queue, and in one
+ * commit writes the inbox row (message id) and the effect: exactly one effect, however often a message arrives.
+ *
+ * The transport is an interface. Built in is Postgres (schema bus of BUS_DATABASE_URL); RabbitMQ joins behind the same.
+ */
+#pragma once
+#include "resource/resource.h"
+
+/* --- declared messages -------------------------------------------------------------------------------------------------------- */
+
+typedef enum MessageForm { FORM_PLAIN, FORM_DECIMAL_STRING /* decimals as JSON strings, scale kept: the old system's way */ } MessageForm;
+
+typedef struct MessageField {
+    const char *name; /* in JSON, camelCase; read in any case */
+    Type type;
+    size_t offset;
+    bool optional;    /* Opt* member, or may be missing / null */
+    MessageForm form;
+    const char *doc;
+} MessageField;
+
+#define MESSAGE_FIELD(T, json_name, field, ...) \
+    {.name = (json_name), .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field), .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__}
+
+typedef struct MessageType {
+    const char *name;          /* "Integration.Events.Messaging:EventUpserted"; its urn is "urn:message:" + name */
+    const char *doc;
+    size_t size;
+    const MessageField *fields; /* ended by name == NULL */
+    size_t aggregate_offset;    /* of the Id that order is kept by */
+} MessageType;
+
+/** Struct → JSON payload in arena. ERR_NO_MEMORY. */
+MUST_USE Err message_encode(const MessageType *type, const void *message, Arena *arena, Str *ret);
+/** JSON payload → struct (zeroed first). ERR_SYNTAX, ERR_INVALID: ctx's problem says which field and why. Unknown members are ignored. */
+MUST_USE Err message_decode(const MessageType *type, Ctx *ctx, Str payload, void *ret);
+/** Encodes and adds to the member's outgoing. */
+MUST_USE Err message_announce(Member *member, const MessageType *type, const void *message);
+
+/* --- tables that each context declares among its resources -------------------------------------------------------------------- */
+
+/** Declares `static const Resource` objects for the context's own schema: BUS_OUTBOX(events_outbox, "events"). */
+typedef struct OutboxRow {
+    int64_t position;     /* identity: order of append */
+    Id message_id;
+    Str type;
+    Id aggregate;
+    JsonText payload;
+    Str traceparent;      /* absent: none */
+    Str tracestate;
+    Str baggage;
+    Instant appended_at;
+} OutboxRow;
+typedef struct InboxRow {
+    Id message_id;
+    Str consumer;
+    Instant received_at;
+} InboxRow;
+extern const Attribute OUTBOX_ATTRIBUTES[], INBOX_ATTRIBUTES[];
+extern const Index OUTBOX_INDEXES[], INBOX_INDEXES[];
+#define BUS_OUTBOX(schema_) \
+    {.name = "outbox", .plural = "outbox", .schema = (schema_), .doc = "Messages on their way out, written in the commit of their cause.", \
+     .size = sizeof(OutboxRow), .attributes = OUTBOX_ATTRIBUTES, .indexes = OUTBOX_INDEXES, .internal = true}
+#define BUS_INBOX(schema_) \
+    {.name = "inbox", .plural = "inbox", .schema = (schema_), .doc = "Ids of messages that have had their effect.", \
+     .size = sizeof(InboxRow), .attributes = INBOX_ATTRIBUTES, .indexes = INBOX_INDEXES, .internal = true}
+
+/* --- transport ----------------------------------------------------------------------------------------------------------------- */
+
+typedef struct Envelope {
+    Id message_id;
+    Str type;
+    Id aggregate;
+    Str payload;
+    Str traceparent, tracestate, baggage;
+    int attempt;       /* deliveries so far, 1 = first */
+    int64_t tag;       /* transport's handle for acknowledging */
+} Envelope;
+SLICE_OF(Envelope);
+
+typedef enum DeliveryOutcome { DELIVERY_DONE, DELIVERY_RETRY, DELIVERY_DEAD } DeliveryOutcome;
+
+/** Which message types a queue receives. A const table, ended by queue == NULL. */
+typedef struct Binding {
+    const char *queue;
+    const MessageType *type;
+} Binding;
+
+/** Handles deliveries in order; fills outcomes[i] for each, and why (absent or words for the dead letter). */
+typedef CO_FN Err (*DeliveryWork)(Envelope *messages, size_t n, DeliveryOutcome *outcomes, Str *reasons, void *data);
+
+typedef struct Transport Transport;
+typedef struct TransportOps {
+    /** Publishes in the given order and returns when all are confirmed (stored where a crash does not lose them). */
+    CO_FN Err (*publish)(Transport *transport, const Envelope *messages, size_t n);
+    /**
+     * Takes up to `most` messages of a queue, oldest first, waiting for the first; calls `work` with them; what work marks done is
+     * acknowledged, the rest comes again after its delay. One caller per (queue, lane) at a time across all processes, so that order per
+     * aggregate holds.
+     */
+    CO_FN Err (*consume)(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data);
+    void (*free)(Transport *transport);
+} TransportOps;
+struct Transport {
+    const TransportOps *ops;
+};
+
+/** The Postgres transport: tables of the BUS context. */
+MUST_USE Err transport_pg_new(Loop *loop, PgPool *pool, const Binding *bindings, Transport **ret);
+extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages */
+/** Key of the advisory lock that relays and consumers hold shared (transaction level) while a batch is in hand, and that
+ *  `usher reset` takes exclusively: when it has it, no batch is half done. */
+#define BUS_GATE_LOCK 7350428811LL
+
+/* --- relay and consumers -------------------------------------------------------------------------------------------------------- */
+
+/** Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to end it. */
+typedef struct Relay {
+    Engine *engine;
+    Transport *transport;
+    size_t batch;       /* rows per publish; 0: 500 */
+    int64_t poll_ms;    /* 0: 1000 */
+} Relay;
+MUST_USE Err relay_start(Loop *loop, const Relay *relay, Co **ret);
+
+/** What a context does with a kind of message: a custom action of one of its resources, run as a set. */
+typedef struct Subscription {
+    const MessageType *type;
+    const Resource *resource;
+    const char *action; /* its input struct is the message's struct */
+} Subscription;
+
+typedef struct Consumer {
+    const char *name;   /* inbox consumer name and queue */
+    Engine *engine;
+    Transport *transport;
+    const Subscription *subscriptions; /* ended by type == NULL */
+    size_t batch;             /* 0: 100 */
+    int attempts;             /* then dead; 0: 3 */
+    const int64_t *delays_ms; /* before attempts 2, 3 …; NULL: 0, 500, 1500 as recorded */
+} Consumer;
+MUST_USE Err consumer_start(Loop *loop, const Consumer *consumer, Co **ret);

@@ -1,0 +1,138 @@
+/*
+ * http.h - HTTP/1.1 messages as handlers see them (RFC 9110, RFC 9112).
+ *
+ * A handler runs in a coroutine of its own, started when a request's head has arrived. It reads the body when it wants it
+ * (that is when 100-continue is sent) and answers once. Everything in Request is borrowed from the connection's buffers and
+ * lives until the handler returns.
+ */
+#pragma once
+#include "runtime/co.h"
+
+/* Known methods have numbers; others keep only their text. */
+#define HTTP_METHODS(X) X(GET) X(HEAD) X(POST) X(PUT) X(PATCH) X(DELETE) X(OPTIONS) X(TRACE) X(CONNECT)
+typedef enum Method {
+    METHOD_OTHER,
+#define METHOD_ENUM(name) METHOD_##name,
+    HTTP_METHODS(METHOD_ENUM)
+#undef METHOD_ENUM
+} Method;
+
+typedef struct Header {
+    Str name;  /* as sent; compare with str_eq_nocase */
+    Str value; /* without surrounding white space */
+} Header;
+
+typedef enum BodyKind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED } BodyKind;
+
+typedef struct HttpConnection HttpConnection;
+
+typedef struct Request {
+    Ctx *ctx;
+    Method method;
+    Str method_text; /* as sent */
+    Str target;      /* as sent */
+    Str path;        /* percent-decoded, dot segments resolved; "/" at least; "*" for OPTIONS * */
+    Str query;       /* raw, behind '?'; absent: no '?' */
+    int minor;       /* HTTP/1.minor: 0 or 1 */
+    const Header *headers;
+    size_t header_count;
+    BodyKind body_kind;
+    uint64_t content_length; /* BODY_LENGTH */
+    bool expect_continue;
+    Str peer;                /* textual address */
+    HttpConnection *connection;
+    const struct Route *route; /* set by the router */
+    Str path_values[8];        /* values of the route's {placeholders}, in order */
+} Request;
+
+/** First header of that name, or absent. */
+Str request_header(const Request *req, const char *name);
+/** How many headers have that name. */
+size_t request_header_count(const Request *req, const char *name);
+
+/** The whole body into one Str (ctx's arena), read as it arrives. ERR_LIMIT: over max_bytes (the connection will close after
+ *  the answer); ERR_SYNTAX: malformed chunk (likewise); ERR_EOF: client went; ERR_TIMEOUT: too slow. */
+CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
+/** The next piece of the body; empty at its end. For streaming. Errors as request_body. Valid until the next call. */
+CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
+
+typedef struct Response {
+    int status;       /* 0 until answered */
+    Buf body;         /* in ctx's arena */
+    Buf head;         /* further header lines "Name: value\r\n", made by response_header */
+    bool close;       /* close the connection after this answer */
+    bool no_content_length; /* leave it out (204 and such do so by themselves) */
+    bool streaming;   /* response_stream_* was used: body is ignored */
+} Response;
+
+/** Appends a header line. Name and value are checked: a byte that could split the message is a bug (ASSERT). */
+void response_header(Response *res, const char *name, Str value);
+
+/* Streaming answer: chunked (HTTP/1.1) or delimited by close (HTTP/1.0); waits when the client is slow. */
+CO_FN Err response_stream_begin(Request *req, Response *res) MUST_USE;
+CO_FN Err response_stream_write(Request *req, Response *res, Str piece) MUST_USE;
+CO_FN Err response_stream_end(Request *req, Response *res) MUST_USE;
+
+/** Standard reason phrase (RFC 9110 §15); "Unknown" otherwise. */
+const char *http_reason(int status);
+/** "Mon, 23 Nov 2026 10:00:00 GMT" (RFC 9110 §5.6.7), cached per second. */
+Str http_date(void);
+
+typedef CO_FN void (*Handler)(Request *req, Response *res, void *data);
+
+/* --- server ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct HttpLimits {
+    size_t request_line_max;    /* 414 past it; 8192 */
+    size_t headers_total_max;   /* 431; 32768 */
+    size_t headers_count_max;   /* 431; 100 */
+    uint64_t body_max;          /* 30,000,000 */
+    int connections_max;        /* further ones wait in the backlog: accepting stops */
+    int pipeline_max;           /* requests of one connection in work at once */
+    int64_t head_timeout_ms;    /* from the first byte to the end of the head; 408 */
+    int64_t body_timeout_ms;    /* without a byte of the body; 408 */
+    int64_t body_rate_min;      /* bytes per second on average after the first 5 s; 0: unchecked */
+    int64_t idle_timeout_ms;    /* keep-alive connection without a request */
+    int64_t write_timeout_ms;   /* client takes nothing */
+    int64_t request_timeout_ms; /* ctx deadline of a handler */
+    size_t arena_bytes;         /* per request */
+} HttpLimits;
+extern const HttpLimits HTTP_LIMITS_DEFAULT;
+
+typedef struct HttpServer HttpServer;
+
+typedef struct HttpServerOptions {
+    HttpLimits limits;
+    Handler handler;     /* gets every well-formed request */
+    void *data;
+    /* Head-level failures (bad syntax, over a limit): status → answer. NULL: empty body, Content-Length: 0, Connection: close. */
+    void (*on_protocol_error)(int status, Response *res, void *data);
+    Str server_name;     /* Server header; absent: none */
+    bool hide_date;
+} HttpServerOptions;
+
+/** Serves on listening sockets already bound (http_listen_socket); takes them over. */
+MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOptions *options, HttpServer **ret);
+/** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls done. */
+void http_server_drain(HttpServer *server, void (*done)(void *data), void *data);
+void http_server_free(HttpServer *server);
+
+typedef struct HttpStats {
+    uint64_t accepted, requests, protocol_errors, timeouts, aborted;
+    int connections, in_flight;
+} HttpStats;
+HttpStats http_server_stats(const HttpServer *server);
+
+/** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path" → a bound, listening, non-blocking, close-on-exec socket with
+ *  SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why says what and how to mend it (static or errno text). */
+MUST_USE Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena);
+
+/* --- client: enough for tests, replay and health checks; the gateway's own comes later ------------------------------------------- */
+
+typedef struct HttpAnswer {
+    int status;
+    const Header *headers;
+    size_t header_count;
+    Str body;
+    bool closed; /* the server closed or announced it */
+} HttpAnswer;

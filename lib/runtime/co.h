@@ -1,0 +1,64 @@
+/*
+ * co.h - stackful coroutines: straight-line code over the loop.
+ *
+ * Each has a fixed stack with a guard page below it and an arena that is reset when it ends; both are pooled. A coroutine
+ * waits by calling a CO_FN function; every wait ends by its wake, at the nearest deadline (ERR_TIMEOUT) or by cancellation
+ * (ERR_CANCELLED, delivered to the waiter so that its cleanups run). After cancellation every further wait fails at once with
+ * ERR_CANCELLED, unless inside co_shield.
+ *
+ * No pointer into one coroutine's stack may be followed by another after the first has ended.
+ */
+#pragma once
+#include "runtime/loop.h"
+
+typedef void (*CoFn)(Ctx *ctx, void *arg);
+
+typedef struct CoOptions {
+    const char *name;         /* for logs and dumps; static text */
+    size_t arena_limit_bytes; /* 0: CO_ARENA_DEFAULT */
+    int64_t deadline_ms;      /* absolute, clock_mono_ms(); 0: none */
+    const Trace *trace;       /* copied; NULL: a new root */
+} CoOptions;
+
+#define CO_STACK_BYTES (64 * 1024) /* four times that under ASan */
+#define CO_ARENA_DEFAULT (4 * 1024 * 1024)
+
+/** Starts fn(ctx, arg) in this turn. ERR_NO_MEMORY, ERR_LIMIT: too many coroutines. */
+MUST_USE Err co_spawn(Loop *loop, CoFn fn, void *arg, const CoOptions *options, Co **ret_may_be_null);
+/** The running coroutine, or NULL outside of any. */
+Co *co_self(void);
+Ctx *co_ctx(Co *co);
+/** Asks a coroutine to end: its current and later waits return ERR_CANCELLED. Safe to repeat. */
+void co_cancel(Co *co);
+bool co_is_cancelled(void);
+
+/* --- the one primitive --------------------------------------------------------------------------------------------- */
+
+/** A place where one coroutine waits; embed one in whatever completes. Zeroed = idle. */
+typedef struct Wait {
+    Co *co;
+    Err result;
+    bool done;
+} Wait;
+
+/** Suspends until wait_wake, the deadline (the earlier of ctx's and deadline_ms, 0 = none) or cancellation. When it returns
+ *  anything but the wake's result, the waker must still be told (the caller unlinks the Wait): it may not be woken later. */
+CO_FN Err co_wait(Wait *wait, int64_t deadline_ms) MUST_USE;
+/** Completes a wait; the waiter runs in this turn. Before co_wait is called it makes that return at once. */
+void wait_wake(Wait *wait, Err result);
+
+CO_FN Err co_sleep(int64_t ms) MUST_USE;
+/** Lets the others that are ready run. */
+CO_FN Err co_yield(void) MUST_USE;
+/** Until the fd is readable (UV_READABLE) or writable (UV_WRITABLE). */
+CO_FN Err co_wait_fd(int fd, int events, int64_t deadline_ms) MUST_USE;
+/** While shielded, cancellation and ctx's deadline are held back (commit in flight, cleanup). Returns the former state. */
+bool co_shield(bool on);
+
+/** How many run now, how many stacks were made, and the deepest stack use seen in bytes (0 unless USHER_STACK_WATERMARK=1). */
+typedef struct CoStats {
+    size_t live, pooled, peak, watermark_bytes;
+} CoStats;
+CoStats co_stats(Loop *loop);
+/** Ends every coroutine by cancellation and runs the loop until all have ended or the deadline passes. */
+MUST_USE Err co_drain(Loop *loop, int64_t deadline_ms);

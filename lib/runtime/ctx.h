@@ -1,0 +1,48 @@
+/*
+ * ctx.h - what every request, message and job carries along.
+ *
+ * Clock, randomness, memory, deadline and trace come from here, never from globals, so that a test can set each of them.
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/clock.h"
+
+/** W3C trace context of the work in hand (https://www.w3.org/TR/trace-context/). */
+typedef struct Trace {
+    uint8_t trace_id[16];
+    uint8_t span_id[8];
+    uint8_t parent_id[8]; /* zero: this is the root */
+    uint8_t flags;        /* bit 0: sampled */
+    Str state;            /* tracestate as received, bounded to 512 bytes; absent: none */
+    Str baggage;          /* as received, bounded to 8192 bytes */
+} Trace;
+
+/** Words for the eyes of whoever sent the input. One per piece of work; the first stays unless problem_clear. */
+typedef struct Problem {
+    Err code;
+    Str message; /* what is wrong, in the surface's wording */
+    Str field;   /* which attribute or argument; absent: the whole */
+    Str hint;    /* how to mend it; absent: none */
+} Problem;
+
+typedef struct Ctx {
+    Arena *arena;
+    Problem problem;
+    Trace trace;
+    Instant now;         /* when the work began; one value for the whole piece of work */
+    int64_t deadline_ms; /* clock_mono_ms() at which every wait ends; 0: none */
+    void *actor;         /* who asks; NULL until sign-in exists */
+} Ctx;
+
+/** A Ctx with now = clock_now(), a new root trace and no problem. */
+void ctx_init(Ctx *ctx, Arena *arena, int64_t deadline_ms);
+/** Records a problem (printf into the arena) and returns its code: `return ctx_problem(ctx, ERR_INVALID, "name", "…")`. */
+Err ctx_problem(Ctx *ctx, Err code, const char *field, const char *format, ...) PRINTF_LIKE(4, 5);
+
+/** A new root: random ids, sampled. */
+void trace_new(Trace *ret);
+/** From a traceparent header value; a new span id below it. ERR_SYNTAX leaves *ret as trace_new made it. */
+MUST_USE Err trace_parse(Str traceparent, Trace *ret);
+#define TRACEPARENT_LEN 55
+/** "00-<32 hex>-<16 hex>-<2 hex>", no NUL. */
+void trace_format(const Trace *trace, char out[TRACEPARENT_LEN]);
