@@ -24,7 +24,7 @@ void *arena_alloc(Arena *arena, size_t size) __attribute__((malloc, alloc_size(2
 void *arena_alloc_array(Arena *arena, size_t n, size_t size);
 /** Uninitialised variant for big buffers. */
 void *arena_alloc_raw(Arena *arena, size_t size) __attribute__((malloc, alloc_size(2)));
-#define ARENA_NEW(arena, T) ((T *)arena_alloc((arena), sizeof(T)))
+#define ARENA_NEW(arena, T)      ((T *)arena_alloc((arena), sizeof(T)))
 #define ARENA_ARRAY(arena, T, n) ((T *)arena_alloc_array((arena), (n), sizeof(T)))
 
 /** A copy that lives as long as the arena, with a NUL behind it for C's sake. Absent on refusal. */

@@ -7,8 +7,7 @@
 #pragma once
 #include "base/arena.h"
 
-typedef struct Buf
-{
+typedef struct Buf {
     char *p;
     size_t n;
     size_t capacity;
@@ -41,8 +40,7 @@ void buf_add_be64(Buf *buf, uint64_t value);
 void buf_consume(Buf *buf, size_t n);
 
 /** The contents as a view; valid until the next append. */
-static inline Str buf_str(const Buf *buf)
-{
+static inline Str buf_str(const Buf *buf) {
     return (Str){buf->p == NULL ? "" : buf->p, buf->n};
 }
 

@@ -7,8 +7,7 @@
 #pragma once
 #include "base/buf.h"
 
-typedef struct Decimal
-{
+typedef struct Decimal {
     uint32_t lo, mid, hi; /* mantissa, least significant first */
     uint8_t scale;        /* 0..28 */
     uint8_t negative;     /* -0 keeps its sign as .NET does in memory; it prints as 0 */
@@ -16,7 +15,7 @@ typedef struct Decimal
 } Decimal;
 
 #define DECIMAL_SCALE_MAX 28
-#define DECIMAL_TEXT_MAX 32
+#define DECIMAL_TEXT_MAX  32
 
 /**
  * Reads a JSON number lexeme or the same form in text: [-]digits[.digits][e[±]digits].

@@ -7,24 +7,22 @@
 #pragma once
 #include "base/buf.h"
 
-typedef struct Instant
-{
+typedef struct Instant {
     int64_t ticks;          /* 100 ns since 0001-01-01T00:00:00 UTC */
     int16_t offset_minutes; /* -840..840 */
 } Instant;
 
-typedef struct OptInstant
-{
+typedef struct OptInstant {
     Instant value;
     bool present;
 } OptInstant;
 
-#define TICKS_PER_US 10
+#define TICKS_PER_US     10
 #define TICKS_PER_SECOND 10000000LL
-#define TICKS_MAX 3155378975999999999LL /* 9999-12-31T23:59:59.9999999 */
+#define TICKS_MAX        3155378975999999999LL /* 9999-12-31T23:59:59.9999999 */
 /** Ticks at 1970-01-01 and at 2000-01-01 (Postgres' epoch). */
 #define TICKS_UNIX_EPOCH 621355968000000000LL
-#define TICKS_PG_EPOCH 630822816000000000LL
+#define TICKS_PG_EPOCH   630822816000000000LL
 
 /**
  * Reads yyyy-MM-dd[THH:mm[:ss[.f{0,16}]]][Z|±HH[:mm]] as System.Text.Json does (see docs/quirks.md for the odd ones: "ss." with
@@ -43,7 +41,6 @@ int64_t instant_to_unix_us(Instant t);
 /** Microseconds since 2000-01-01 UTC, rounded toward the past, and the remaining 0..9 ticks. */
 int64_t instant_to_pg_us(Instant t, int *ret_ticks);
 Instant instant_from_pg_us(int64_t us, int ticks, int16_t offset_minutes);
-static inline int instant_compare(Instant a, Instant b)
-{
+static inline int instant_compare(Instant a, Instant b) {
     return a.ticks < b.ticks ? -1 : a.ticks > b.ticks;
 }

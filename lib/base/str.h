@@ -11,8 +11,7 @@
 
 #include "base/err.h"
 
-typedef struct Str
-{
+typedef struct Str {
     const char *p;
     size_t n;
 } Str;
@@ -25,18 +24,15 @@ SLICE_OF(Str);
 #define STR_ARG(s) (int)(s).n, (s).p
 
 /** A view of a NUL-terminated string; NULL gives the absent Str. */
-static inline Str str_c(const char *c)
-{
+static inline Str str_c(const char *c) {
     return c == NULL ? (Str){NULL, 0} : (Str){c, strlen(c)};
 }
 
-static inline bool str_eq(Str a, Str b)
-{
+static inline bool str_eq(Str a, Str b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-static inline bool str_eq_c(Str a, const char *b)
-{
+static inline bool str_eq_c(Str a, const char *b) {
     return str_eq(a, str_c(b));
 }
 

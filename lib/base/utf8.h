@@ -2,8 +2,8 @@
  * utf8.h - reading and checking UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing over U+10FFFF).
  */
 #pragma once
-#include "base/str.h"
 #include "base/buf.h"
+#include "base/str.h"
 
 /** True when all of s is well formed. */
 bool utf8_valid(Str s);

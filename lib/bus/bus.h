@@ -12,22 +12,28 @@
 
 /* --- declared messages -------------------------------------------------------------------------------------------------------- */
 
-typedef enum MessageForm { FORM_PLAIN, FORM_DECIMAL_STRING /* decimals as JSON strings, scale kept: the old system's way */ } MessageForm;
+typedef enum MessageForm {
+    FORM_PLAIN,
+    FORM_DECIMAL_STRING /* decimals as JSON strings, scale kept: the old system's way */
+} MessageForm;
 
 typedef struct MessageField {
     const char *name; /* in JSON, camelCase; read in any case */
     Type type;
     size_t offset;
-    bool optional;    /* Opt* member, or may be missing / null */
+    bool optional; /* Opt* member, or may be missing / null */
     MessageForm form;
     const char *doc;
 } MessageField;
 
-#define MESSAGE_FIELD(T, json_name, field, ...) \
-    {.name = (json_name), .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field), .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__}
+#define MESSAGE_FIELD(T, json_name, field, ...)                                                                        \
+    {                                                                                                                  \
+        .name = (json_name), .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                           \
+        .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
+    }
 
 typedef struct MessageType {
-    const char *name;          /* "Integration.Events.Messaging:EventUpserted"; its urn is "urn:message:" + name */
+    const char *name; /* "Integration.Events.Messaging:EventUpserted"; its urn is "urn:message:" + name */
     const char *doc;
     size_t size;
     const MessageField *fields; /* ended by name == NULL */
@@ -45,12 +51,12 @@ MUST_USE Err message_announce(Member *member, const MessageType *type, const voi
 
 /** Declares `static const Resource` objects for the context's own schema: BUS_OUTBOX(events_outbox, "events"). */
 typedef struct OutboxRow {
-    int64_t position;     /* identity: order of append */
+    int64_t position; /* identity: order of append */
     Id message_id;
     Str type;
     Id aggregate;
     JsonText payload;
-    Str traceparent;      /* absent: none */
+    Str traceparent; /* absent: none */
     Str tracestate;
     Str baggage;
     Instant appended_at;
@@ -62,12 +68,17 @@ typedef struct InboxRow {
 } InboxRow;
 extern const Attribute OUTBOX_ATTRIBUTES[], INBOX_ATTRIBUTES[];
 extern const Index OUTBOX_INDEXES[], INBOX_INDEXES[];
-#define BUS_OUTBOX(schema_) \
-    {.name = "outbox", .plural = "outbox", .schema = (schema_), .doc = "Messages on their way out, written in the commit of their cause.", \
-     .size = sizeof(OutboxRow), .attributes = OUTBOX_ATTRIBUTES, .indexes = OUTBOX_INDEXES, .internal = true}
-#define BUS_INBOX(schema_) \
-    {.name = "inbox", .plural = "inbox", .schema = (schema_), .doc = "Ids of messages that have had their effect.", \
-     .size = sizeof(InboxRow), .attributes = INBOX_ATTRIBUTES, .indexes = INBOX_INDEXES, .internal = true}
+#define BUS_OUTBOX(schema_)                                                                                            \
+    {                                                                                                                  \
+        .name = "outbox", .plural = "outbox", .schema = (schema_),                                                     \
+        .doc = "Messages on their way out, written in the commit of their cause.", .size = sizeof(OutboxRow),          \
+        .attributes = OUTBOX_ATTRIBUTES, .indexes = OUTBOX_INDEXES, .internal = true                                   \
+    }
+#define BUS_INBOX(schema_)                                                                                             \
+    {                                                                                                                  \
+        .name = "inbox", .plural = "inbox", .schema = (schema_), .doc = "Ids of messages that have had their effect.", \
+        .size = sizeof(InboxRow), .attributes = INBOX_ATTRIBUTES, .indexes = INBOX_INDEXES, .internal = true           \
+    }
 
 /* --- transport ----------------------------------------------------------------------------------------------------------------- */
 
@@ -77,8 +88,8 @@ typedef struct Envelope {
     Id aggregate;
     Str payload;
     Str traceparent, tracestate, baggage;
-    int attempt;       /* deliveries so far, 1 = first */
-    int64_t tag;       /* transport's handle for acknowledging */
+    int attempt; /* deliveries so far, 1 = first */
+    int64_t tag; /* transport's handle for acknowledging */
 } Envelope;
 SLICE_OF(Envelope);
 
@@ -122,8 +133,8 @@ extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages *
 typedef struct Relay {
     Engine *engine;
     Transport *transport;
-    size_t batch;       /* rows per publish; 0: 500 */
-    int64_t poll_ms;    /* 0: 1000 */
+    size_t batch;    /* rows per publish; 0: 500 */
+    int64_t poll_ms; /* 0: 1000 */
 } Relay;
 MUST_USE Err relay_start(Loop *loop, const Relay *relay, Co **ret);
 
@@ -135,12 +146,12 @@ typedef struct Subscription {
 } Subscription;
 
 typedef struct Consumer {
-    const char *name;   /* inbox consumer name and queue */
+    const char *name; /* inbox consumer name and queue */
     Engine *engine;
     Transport *transport;
     const Subscription *subscriptions; /* ended by type == NULL */
-    size_t batch;             /* 0: 100 */
-    int attempts;             /* then dead; 0: 3 */
-    const int64_t *delays_ms; /* before attempts 2, 3 …; NULL: 0, 500, 1500 as recorded */
+    size_t batch;                      /* 0: 100 */
+    int attempts;                      /* then dead; 0: 3 */
+    const int64_t *delays_ms;          /* before attempts 2, 3 …; NULL: 0, 500, 1500 as recorded */
 } Consumer;
 MUST_USE Err consumer_start(Loop *loop, const Consumer *consumer, Co **ret);

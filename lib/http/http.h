@@ -39,7 +39,7 @@ typedef struct Request {
     BodyKind body_kind;
     uint64_t content_length; /* BODY_LENGTH */
     bool expect_continue;
-    Str peer;                /* textual address */
+    Str peer; /* textual address */
     HttpConnection *connection;
     const struct Route *route; /* set by the router */
     Str path_values[8];        /* values of the route's {placeholders}, in order */
@@ -57,12 +57,12 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
 CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
 
 typedef struct Response {
-    int status;       /* 0 until answered */
-    Buf body;         /* in ctx's arena */
-    Buf head;         /* further header lines "Name: value\r\n", made by response_header */
-    bool close;       /* close the connection after this answer */
+    int status;             /* 0 until answered */
+    Buf body;               /* in ctx's arena */
+    Buf head;               /* further header lines "Name: value\r\n", made by response_header */
+    bool close;             /* close the connection after this answer */
     bool no_content_length; /* leave it out (204 and such do so by themselves) */
-    bool streaming;   /* response_stream_* was used: body is ignored */
+    bool streaming;         /* response_stream_* was used: body is ignored */
 } Response;
 
 /** Appends a header line. Name and value are checked: a byte that could split the message is a bug (ASSERT). */
@@ -103,16 +103,17 @@ typedef struct HttpServer HttpServer;
 
 typedef struct HttpServerOptions {
     HttpLimits limits;
-    Handler handler;     /* gets every well-formed request */
+    Handler handler; /* gets every well-formed request */
     void *data;
     /* Head-level failures (bad syntax, over a limit): status → answer. NULL: empty body, Content-Length: 0, Connection: close. */
     void (*on_protocol_error)(int status, Response *res, void *data);
-    Str server_name;     /* Server header; absent: none */
+    Str server_name; /* Server header; absent: none */
     bool hide_date;
 } HttpServerOptions;
 
 /** Serves on listening sockets already bound (http_listen_socket); takes them over. */
-MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOptions *options, HttpServer **ret);
+MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOptions *options,
+                             HttpServer **ret);
 /** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls done. */
 void http_server_drain(HttpServer *server, void (*done)(void *data), void *data);
 void http_server_free(HttpServer *server);

@@ -11,10 +11,10 @@
 typedef struct Route {
     Method method;
     const char *pattern;
-    const char *name;          /* "events.read": context.action; for logs, metrics and `usher routes` */
-    const char *context;       /* "events" */
-    const char *action;        /* "read" */
-    const char *surface;       /* "compat" */
+    const char *name;    /* "events.read": context.action; for logs, metrics and `usher routes` */
+    const char *context; /* "events" */
+    const char *action;  /* "read" */
+    const char *surface; /* "compat" */
     Handler handler;
     const void *data;          /* given to the handler's surface: its declaration */
     const char *const *quirks; /* names of the quirks that shape it; NULL-ended; may be NULL */
@@ -30,7 +30,8 @@ typedef struct RouterOptions {
 
 /** Builds a matcher over tables (each ended by pattern == NULL). ERR_INVALID: two routes claim one method and path, or a pattern
  *  is malformed; the problem says which. */
-MUST_USE Err router_new(Ctx *ctx, Arena *arena, const Route *const *tables, size_t n_tables, RouterOptions options, Router **ret);
+MUST_USE Err router_new(Ctx *ctx, Arena *arena, const Route *const *tables, size_t n_tables, RouterOptions options,
+                        Router **ret);
 
 typedef enum RouteOutcome { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_METHOD, ROUTE_BAD_ID } RouteOutcome;
 /** Sets req->route and req->path_values when found; *allow ("GET, POST", static to the router) when the method is wrong. */

@@ -13,6 +13,7 @@
 #include "base/decimal.h"
 #include "base/instant.h"
 #include "base/utf8.h"
+#include "base/uuid.h"
 
 typedef enum JsonToken {
     JSON_END, /* the document is complete and nothing but white space follows */
@@ -32,47 +33,47 @@ typedef enum JsonToken {
  * See json_errors.md beside this file for which recorded text is which. */
 typedef enum JsonError {
     JSON_OK,
-    JSON_ERR_NO_TOKENS,             /* only white space */
-    JSON_ERR_OPEN_AT_END,           /* an object or array is not closed */
-    JSON_ERR_VALUE_START,           /* '%c' is an invalid start of a value */
-    JSON_ERR_NAME_START,            /* … of a property name */
-    JSON_ERR_NAME_END,              /* no ':' behind a name */
-    JSON_ERR_AFTER_VALUE,           /* neither ',' nor a closing bracket */
-    JSON_ERR_AFTER_DOCUMENT,        /* something behind the one value */
+    JSON_ERR_NO_TOKENS,      /* only white space */
+    JSON_ERR_OPEN_AT_END,    /* an object or array is not closed */
+    JSON_ERR_VALUE_START,    /* '%c' is an invalid start of a value */
+    JSON_ERR_NAME_START,     /* … of a property name */
+    JSON_ERR_NAME_END,       /* no ':' behind a name */
+    JSON_ERR_AFTER_VALUE,    /* neither ',' nor a closing bracket */
+    JSON_ERR_AFTER_DOCUMENT, /* something behind the one value */
     JSON_ERR_TRAILING_COMMA_OBJECT,
     JSON_ERR_TRAILING_COMMA_ARRAY,
-    JSON_ERR_LITERAL,               /* tru, nul: `text` holds what stood there, `expected` the literal */
+    JSON_ERR_LITERAL, /* tru, nul: `text` holds what stood there, `expected` the literal */
     JSON_ERR_LEADING_ZERO,
-    JSON_ERR_NUMBER_END,            /* '%c' is an invalid end of a number */
+    JSON_ERR_NUMBER_END, /* '%c' is an invalid end of a number */
     JSON_ERR_NUMBER_AFTER_POINT,
-    JSON_ERR_NUMBER_AFTER_SIGN,     /* also behind e/E, as the old reader words it */
-    JSON_ERR_NUMBER_OPEN,           /* input ends within a number */
-    JSON_ERR_STRING_CONTROL,        /* raw byte < 0x20 within a string */
-    JSON_ERR_STRING_ESCAPE,         /* \x */
-    JSON_ERR_STRING_HEX,            /* \u12g4 */
-    JSON_ERR_STRING_OPEN,           /* input ends within a string */
+    JSON_ERR_NUMBER_AFTER_SIGN, /* also behind e/E, as the old reader words it */
+    JSON_ERR_NUMBER_OPEN,       /* input ends within a number */
+    JSON_ERR_STRING_CONTROL,    /* raw byte < 0x20 within a string */
+    JSON_ERR_STRING_ESCAPE,     /* \x */
+    JSON_ERR_STRING_HEX,        /* \u12g4 */
+    JSON_ERR_STRING_OPEN,       /* input ends within a string */
     JSON_ERR_DEPTH_OBJECT,
     JSON_ERR_DEPTH_ARRAY,
-    JSON_ERR_MISMATCH,              /* ] closes {, or } closes [ */
+    JSON_ERR_MISMATCH, /* ] closes {, or } closes [ */
 } JsonError;
 
 #define JSON_DEPTH_MAX 64
 
 typedef struct JsonReader {
     Str input;
-    size_t at;         /* next byte */
-    size_t token_at;   /* first byte of the current token */
-    Str lexeme;        /* current token as written: a number's lexeme; a string or name without its quotes, escapes unread */
-    bool escaped;      /* lexeme has backslashes */
-    int64_t line;      /* of `at` */
+    size_t at;       /* next byte */
+    size_t token_at; /* first byte of the current token */
+    Str lexeme;   /* current token as written: a number's lexeme; a string or name without its quotes, escapes unread */
+    bool escaped; /* lexeme has backslashes */
+    int64_t line; /* of `at` */
     size_t line_start; /* offset of the line's first byte */
     int depth, depth_max;
     uint64_t in_object; /* bit d: container at depth d+1 is an object */
     int state;          /* private */
     JsonToken token;
     JsonError error;
-    unsigned char bad;  /* the offending byte, where one is */
-    Str bad_text;       /* JSON_ERR_LITERAL: what stood there */
+    unsigned char bad; /* the offending byte, where one is */
+    Str bad_text;      /* JSON_ERR_LITERAL: what stood there */
     const char *expected;
 } JsonReader;
 
@@ -101,11 +102,11 @@ typedef enum JsonDuplicates { JSON_DUPLICATES_REJECT, JSON_DUPLICATES_LAST, JSON
 
 typedef struct Json Json;
 struct Json {
-    JsonToken kind;  /* OBJECT_START, ARRAY_START, STRING, NUMBER, TRUE, FALSE, NULL */
-    Str text;        /* string value, or number lexeme */
-    Str name;        /* within an object */
+    JsonToken kind; /* OBJECT_START, ARRAY_START, STRING, NUMBER, TRUE, FALSE, NULL */
+    Str text;       /* string value, or number lexeme */
+    Str name;       /* within an object */
     Json *first, *next;
-    size_t count;    /* members or elements */
+    size_t count; /* members or elements */
 };
 
 /** Where and why a document was refused, for people: "line 3, column 14: …". */
@@ -140,7 +141,7 @@ typedef enum JsonEscaping {
 typedef struct JsonWriter {
     Buf *out;
     JsonEscaping escaping;
-    int indent;       /* spaces per level, 0: compact */
+    int indent; /* spaces per level, 0: compact */
     int depth;
     uint64_t has_any; /* bit d: level d has a member already */
     bool after_name;
@@ -168,9 +169,9 @@ void json_escape(Buf *out, Str value, JsonEscaping escaping);
 /* --- structural comparison -------------------------------------------------------------------------------------------------- */
 
 typedef struct JsonDiffOptions {
-    bool numbers_by_value;  /* 12.50 equals 12.5 */
-    bool object_order;      /* member order matters */
-    Str list_key;           /* arrays of objects are compared as sets keyed by this member; absent: in order */
+    bool numbers_by_value; /* 12.50 equals 12.5 */
+    bool object_order;     /* member order matters */
+    Str list_key;          /* arrays of objects are compared as sets keyed by this member; absent: in order */
 } JsonDiffOptions;
 
 /** Appends one line per difference: `/0/Price: want 12.50, got 12.5`. Returns how many (stops at most). */

@@ -19,17 +19,34 @@
 
 /* Postgres type OIDs that we speak in binary (src/include/catalog/pg_type.dat). */
 enum {
-    OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25, OID_JSON = 114, OID_UUID = 2950,
-    OID_TIMESTAMPTZ = 1184, OID_NUMERIC = 1700, OID_JSONB = 3802,
-    OID_BOOL_ARRAY = 1000, OID_BYTEA_ARRAY = 1001, OID_INT2_ARRAY = 1005, OID_INT4_ARRAY = 1007, OID_TEXT_ARRAY = 1009, OID_INT8_ARRAY = 1016,
-    OID_UUID_ARRAY = 2951, OID_TIMESTAMPTZ_ARRAY = 1185, OID_NUMERIC_ARRAY = 1231, OID_JSONB_ARRAY = 3807
+    OID_BOOL = 16,
+    OID_BYTEA = 17,
+    OID_INT8 = 20,
+    OID_INT2 = 21,
+    OID_INT4 = 23,
+    OID_TEXT = 25,
+    OID_JSON = 114,
+    OID_UUID = 2950,
+    OID_TIMESTAMPTZ = 1184,
+    OID_NUMERIC = 1700,
+    OID_JSONB = 3802,
+    OID_BOOL_ARRAY = 1000,
+    OID_BYTEA_ARRAY = 1001,
+    OID_INT2_ARRAY = 1005,
+    OID_INT4_ARRAY = 1007,
+    OID_TEXT_ARRAY = 1009,
+    OID_INT8_ARRAY = 1016,
+    OID_UUID_ARRAY = 2951,
+    OID_TIMESTAMPTZ_ARRAY = 1185,
+    OID_NUMERIC_ARRAY = 1231,
+    OID_JSONB_ARRAY = 3807
 };
 
 /** A named SQL text. Identity is the address: declare it static const, or make it once at start-up. */
 typedef struct Statement {
     const char *name; /* unique within a pool; the prepared statement's name */
     const char *sql;
-    bool writes;      /* never repeated by itself */
+    bool writes; /* never repeated by itself */
 } Statement;
 
 #define PG_PARAMS_MAX 64
@@ -42,7 +59,7 @@ typedef struct PgParams {
     size_t at[PG_PARAMS_MAX]; /* start of each value in data */
     int lengths[PG_PARAMS_MAX];
     bool nulls[PG_PARAMS_MAX];
-    size_t array_at;    /* private: array being built */
+    size_t array_at; /* private: array being built */
     int array_n;
     bool array_has_null;
 } PgParams;
@@ -87,18 +104,19 @@ bool pg_bool(const PgResult *r, int row, int column);
 int16_t pg_i16(const PgResult *r, int row, int column);
 int32_t pg_i32(const PgResult *r, int row, int column);
 int64_t pg_i64(const PgResult *r, int row, int column);
-Str pg_text(const PgResult *r, int row, int column); /* borrowed from the result; absent for NULL; jsonb: without its version byte */
+Str pg_text(const PgResult *r, int row,
+            int column); /* borrowed from the result; absent for NULL; jsonb: without its version byte */
 Id pg_id(const PgResult *r, int row, int column);
 /** ERR_LIMIT: NaN, infinite or wider than Decimal. */
 MUST_USE Err pg_decimal(const PgResult *r, int row, int column, Decimal *ret);
 Instant pg_instant(const PgResult *r, int row, int column); /* offset 0, tick 0 */
 
 typedef struct PgConfig {
-    Str url;              /* libpq connection string or URI */
-    Str role;             /* SET ROLE at connect (startup option), absent: none */
+    Str url;  /* libpq connection string or URI */
+    Str role; /* SET ROLE at connect (startup option), absent: none */
     Str application_name;
-    Str search_path;      /* absent: server default */
-    int writers;          /* connections for transactions; 1 per worker is what measured best for sets */
+    Str search_path; /* absent: server default */
+    int writers;     /* connections for transactions; 1 per worker is what measured best for sets */
     int64_t connect_timeout_ms;
     int64_t statement_timeout_ms; /* on the server, beside our own deadlines */
 } PgConfig;
@@ -143,4 +161,5 @@ MUST_USE Err pg_sync_connect(Ctx *ctx, Str url, Str role, PGconn **ret);
 /** Runs SQL without parameters; several statements allowed. ERR_* as pg_query, problem says what and where. *ret may be NULL;
  *  otherwise PQclear it. */
 MUST_USE Err pg_sync_exec(Ctx *ctx, PGconn *conn, const char *sql, PGresult **ret);
-MUST_USE Err pg_sync_exec_params(Ctx *ctx, PGconn *conn, const char *sql, int n, const char *const *values, PGresult **ret);
+MUST_USE Err pg_sync_exec_params(Ctx *ctx, PGconn *conn, const char *sql, int n, const char *const *values,
+                                 PGresult **ret);

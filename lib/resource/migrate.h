@@ -13,11 +13,12 @@
 void snapshot_write(const Context *context, Buf *out);
 
 typedef struct GenerateOptions {
-    const char *name;              /* of the migration; NULL: made from the first change */
-    const char *directory;         /* apps/<context>/migrations */
-    const char *const *allow;      /* "drop-column:events.price", "drop-table:…", "rewrite:…", "lock:…"; NULL-ended; may be NULL */
-    const char *const *renames;    /* "events.name=event_name"; NULL-ended; may be NULL */
-    bool check;                    /* write nothing; ERR_CONFLICT when something would be written */
+    const char *name;      /* of the migration; NULL: made from the first change */
+    const char *directory; /* apps/<context>/migrations */
+    const char *const
+        *allow; /* "drop-column:events.price", "drop-table:…", "rewrite:…", "lock:…"; NULL-ended; may be NULL */
+    const char *const *renames; /* "events.name=event_name"; NULL-ended; may be NULL */
+    bool check;                 /* write nothing; ERR_CONFLICT when something would be written */
 } GenerateOptions;
 
 /** Writes the next migration when declarations and last snapshot differ. Report (what was written, or what was refused and which
@@ -31,7 +32,8 @@ MUST_USE Err migrate_verify(Ctx *ctx, const Context *context, PGconn *conn, Buf 
  *  creates the schema, and the role with its grants where the connection may. target 0: the newest. */
 MUST_USE Err migrate_up(Ctx *ctx, const Context *context, PGconn *conn, int target, Buf *report);
 /** Takes back down to target (exclusive). ERR_REFUSED without allow_data_loss when a down step drops data. */
-MUST_USE Err migrate_down(Ctx *ctx, const Context *context, PGconn *conn, int target, bool allow_data_loss, Buf *report);
+MUST_USE Err migrate_down(Ctx *ctx, const Context *context, PGconn *conn, int target, bool allow_data_loss,
+                          Buf *report);
 
 typedef struct MigrationStatus {
     int version;

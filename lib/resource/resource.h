@@ -36,11 +36,20 @@ typedef struct JsonText {
     Str text;
 } JsonText;
 
-#define TYPE_OF(member)                                                                                              \
-    _Generic((member), bool: TYPE_BOOL, int16_t: TYPE_INT16, int32_t: TYPE_INT32, int64_t: TYPE_INT64, Str: TYPE_TEXT, \
-             Id: TYPE_ID, OptId: TYPE_ID, Decimal: TYPE_DECIMAL, Instant: TYPE_INSTANT, OptInstant: TYPE_INSTANT,      \
-             JsonText: TYPE_JSON)
-#define OPTIONAL_OF(member) _Generic((member), OptId: true, OptInstant: true, default: false)
+#define TYPE_OF(member)                                                                                                \
+    _Generic((member), bool                                                                                            \
+             : TYPE_BOOL, int16_t                                                                                      \
+             : TYPE_INT16, int32_t                                                                                     \
+             : TYPE_INT32, int64_t                                                                                     \
+             : TYPE_INT64, Str                                                                                         \
+             : TYPE_TEXT, Id                                                                                           \
+             : TYPE_ID, OptId                                                                                          \
+             : TYPE_ID, Decimal                                                                                        \
+             : TYPE_DECIMAL, Instant                                                                                   \
+             : TYPE_INSTANT, OptInstant                                                                                \
+             : TYPE_INSTANT, JsonText                                                                                  \
+             : TYPE_JSON)
+#define OPTIONAL_OF(member) _Generic((member), OptId : true, OptInstant : true, default : false)
 
 typedef struct EnumValue {
     const char *name;
@@ -48,17 +57,17 @@ typedef struct EnumValue {
 } EnumValue;
 
 typedef struct Attribute {
-    const char *name;         /* column */
+    const char *name; /* column */
     Type type;
     size_t offset;
-    bool optional;            /* struct member is an Opt*; also set for a nullable text or json */
-    bool key;                 /* part of the primary key */
-    bool generated;           /* made by us when absent at create (Id: id_random) */
-    bool required;            /* NOT NULL */
-    bool coarse;              /* instant without its fine column */
-    bool identity;            /* int64 GENERATED ALWAYS AS IDENTITY */
-    int precision, scale;     /* numeric(precision, scale) */
-    const char *references;   /* resource of the same context; documentation and relationship checks, and a foreign key */
+    bool optional;          /* struct member is an Opt*; also set for a nullable text or json */
+    bool key;               /* part of the primary key */
+    bool generated;         /* made by us when absent at create (Id: id_random) */
+    bool required;          /* NOT NULL */
+    bool coarse;            /* instant without its fine column */
+    bool identity;          /* int64 GENERATED ALWAYS AS IDENTITY */
+    int precision, scale;   /* numeric(precision, scale) */
+    const char *references; /* resource of the same context; documentation and relationship checks, and a foreign key */
     const EnumValue *values;  /* names for numbers; ended by name == NULL */
     const char *default_sql;  /* DEFAULT expression */
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
@@ -66,23 +75,25 @@ typedef struct Attribute {
     const char *doc;
 } Attribute;
 
-#define ATTR(T, field, ...)                                                                     \
-    {.name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),            \
-     .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__}
+#define ATTR(T, field, ...)                                                                                            \
+    {                                                                                                                  \
+        .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
+        .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
+    }
 
 /** A unique rule. hashed: through sha256 of the text, so that values may be longer than an index row. */
 typedef struct Identity {
-    const char *name;            /* constraint or index name */
-    const char *attributes[4];   /* NULL-ended */
+    const char *name;          /* constraint or index name */
+    const char *attributes[4]; /* NULL-ended */
     bool hashed;
-    const char *where;           /* partial */
+    const char *where; /* partial */
 } Identity;
 
 typedef struct Index {
     const char *name;
-    const char *columns;  /* SQL column list */
+    const char *columns; /* SQL column list */
     const char *where;
-    const char *method;   /* NULL: btree */
+    const char *method; /* NULL: btree */
 } Index;
 
 typedef struct Check {
@@ -93,8 +104,8 @@ typedef struct Check {
 typedef struct Relationship {
     const char *name;
     enum { BELONGS_TO = 1, HAS_MANY } kind;
-    const char *resource;   /* of the same context */
-    const char *attribute;  /* ours for BELONGS_TO, theirs for HAS_MANY */
+    const char *resource;  /* of the same context */
+    const char *attribute; /* ours for BELONGS_TO, theirs for HAS_MANY */
 } Relationship;
 
 /* --- actions ---------------------------------------------------------------------------------------------------------------- */
@@ -106,19 +117,19 @@ typedef struct Set Set;
 /** A message that an action leaves in its context's outbox, in the same commit. */
 typedef struct Outgoing {
     Id id;
-    Str type;      /* MessageType name, e.g. "Integration.Events.Messaging:EventUpserted" */
-    Id aggregate;  /* order is kept per aggregate */
-    Str payload;   /* JSON */
+    Str type;     /* MessageType name, e.g. "Integration.Events.Messaging:EventUpserted" */
+    Id aggregate; /* order is kept per aggregate */
+    Str payload;  /* JSON */
     struct Outgoing *next;
 } Outgoing;
 
 /** One request's part of a set. */
 typedef struct Member {
-    Ctx *ctx;            /* the request's: problem goes here, memory of results too */
-    void *input;         /* the resource's struct for create/update, the action's own input struct otherwise */
-    void *result;        /* set by run where the action has one (in ctx's arena) */
-    Err outcome;         /* ERR_OK until decided otherwise */
-    Outgoing *outgoing;  /* written only when outcome is ERR_OK */
+    Ctx *ctx;           /* the request's: problem goes here, memory of results too */
+    void *input;        /* the resource's struct for create/update, the action's own input struct otherwise */
+    void *result;       /* set by run where the action has one (in ctx's arena) */
+    Err outcome;        /* ERR_OK until decided otherwise */
+    Outgoing *outgoing; /* written only when outcome is ERR_OK */
     Wait wait;
     struct Member *next;
 } Member;
@@ -128,7 +139,7 @@ struct Set {
     const Action *action;
     Member **members; /* in order of arrival */
     size_t n;
-    Ctx *ctx;         /* the set's own: memory for statements and results; deadline */
+    Ctx *ctx; /* the set's own: memory for statements and results; deadline */
 };
 
 typedef enum ActionKind { ACTION_READ = 1, ACTION_CREATE, ACTION_UPDATE, ACTION_DESTROY, ACTION_CUSTOM } ActionKind;
@@ -143,10 +154,10 @@ struct Action {
     const char *name;
     ActionKind kind;
     const char *doc;
-    const char *accept[16];         /* attributes taken from input; NULL-ended; empty for create/update: all but the key */
+    const char *accept[16]; /* attributes taken from input; NULL-ended; empty for create/update: all but the key */
     const Validation *validations;
-    size_t input_size;              /* of the input struct; 0: the resource's */
-    const Attribute *arguments;     /* of the action's own input struct, for documents; may be NULL */
+    size_t input_size;          /* of the input struct; 0: the resource's */
+    const Attribute *arguments; /* of the action's own input struct, for documents; may be NULL */
     /** Two actions whose key is equal may not share a set (two updates of one row). NULL: never clash. */
     Id (*clash_key)(const void *input);
     /**
@@ -158,19 +169,19 @@ struct Action {
     CO_FN Err (*run)(PgTx *tx, Set *set);
     /** Appends messages with member_announce. Runs after `run`, or for derived actions before the statement (input is complete by then). */
     Err (*after)(const Action *action, Member *member);
-    const char *conflict_message;   /* problem message when an identity refuses a derived create/update */
+    const char *conflict_message; /* problem message when an identity refuses a derived create/update */
 };
 
 typedef struct Policy {
-    const char *action;  /* name, or "*" */
-    const char *name;    /* shown in refusals and logs */
+    const char *action; /* name, or "*" */
+    const char *name;   /* shown in refusals and logs */
     bool (*allows)(const Ctx *ctx, const Action *action, const void *input);
 } Policy;
 
 struct Resource {
-    const char *name;     /* "event" */
-    const char *plural;   /* "events": table and route segment */
-    const char *schema;   /* the context's */
+    const char *name;   /* "event" */
+    const char *plural; /* "events": table and route segment */
+    const char *schema; /* the context's */
     const char *doc;
     size_t size;
     const Attribute *attributes;
@@ -180,9 +191,10 @@ struct Resource {
     const Relationship *relationships;
     const Action *actions;
     const Policy *policies;
-    const char *storage;  /* WITH (…) parameters, e.g. "fillfactor=70" */
-    bool internal;        /* engine tables (outbox, inbox): no actions, no policies needed */
-    const char *seed_sql; /* rows that belong to the schema (INSERT … ON CONFLICT DO NOTHING), part of the first migration */
+    const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
+    bool internal;       /* engine tables (outbox, inbox): no actions, no policies needed */
+    const char
+        *seed_sql; /* rows that belong to the schema (INSERT … ON CONFLICT DO NOTHING), part of the first migration */
 };
 
 /** SQL of an embedded queries.sql entry; made by tools/embed-sql at build time. */
@@ -201,14 +213,14 @@ typedef struct Migration {
 
 /** A bounded context: what apps/usher wires. Each context's front door exports one. */
 typedef struct Context {
-    const char *name;          /* "events" */
-    const char *schema;        /* Postgres schema */
-    const char *role;          /* least-privilege role */
-    const char *database_env;  /* "EVENTS_DATABASE_URL" */
+    const char *name;                 /* "events" */
+    const char *schema;               /* Postgres schema */
+    const char *role;                 /* least-privilege role */
+    const char *database_env;         /* "EVENTS_DATABASE_URL" */
     const Resource *const *resources; /* NULL-ended; includes OUTBOX and INBOX of lib/bus where used */
-    const Query *queries;      /* generated; ended by statement.name == NULL */
-    const Migration *migrations; /* generated; ended by name == NULL */
-    const struct Route *routes; /* ended by pattern == NULL */
+    const Query *queries;             /* generated; ended by statement.name == NULL */
+    const Migration *migrations;      /* generated; ended by name == NULL */
+    const struct Route *routes;       /* ended by pattern == NULL */
 } Context;
 
 /* --- what the engine gives -------------------------------------------------------------------------------------------------- */
@@ -227,7 +239,8 @@ const Context *engine_context(Engine *engine);
  * ERR_REFUSED, ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (ctx's problem says what); ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_LIMIT.
  * Suspends. A set is one or two round trips.
  */
-CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input, void **result) MUST_USE;
+CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+                     void **result) MUST_USE;
 
 /**
  * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows there.
@@ -239,7 +252,8 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) MUST_U
 /** Get by key: all of one turn become one `= ANY($1)`. *ret (resource->size bytes, zeroed) in ctx's arena. ERR_NOT_FOUND. */
 CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) MUST_USE;
 /** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in ctx's arena. */
-CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement, const PgParams *params, void **ret_rows, size_t *ret_n) MUST_USE;
+CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
+                        const PgParams *params, void **ret_rows, size_t *ret_n) MUST_USE;
 
 /** Adds a message to the member's outgoing. Payload is borrowed from the member's arena. */
 MUST_USE Err member_announce(Member *member, Str type, Id aggregate, Str payload);

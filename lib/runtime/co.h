@@ -20,7 +20,7 @@ typedef struct CoOptions {
     const Trace *trace;       /* copied; NULL: a new root */
 } CoOptions;
 
-#define CO_STACK_BYTES (64 * 1024) /* four times that under ASan */
+#define CO_STACK_BYTES   (64 * 1024) /* four times that under ASan */
 #define CO_ARENA_DEFAULT (4 * 1024 * 1024)
 
 /** Starts fn(ctx, arg) in this turn. ERR_NO_MEMORY, ERR_LIMIT: too many coroutines. */
@@ -49,8 +49,9 @@ void wait_wake(Wait *wait, Err result);
 
 CO_FN Err co_sleep(int64_t ms) MUST_USE;
 /** Lets the others that are ready run. */
-CO_FN Err co_yield(void) MUST_USE;
-/** Until the fd is readable (UV_READABLE) or writable (UV_WRITABLE). */
+CO_FN Err co_yield (void) MUST_USE;
+enum { CO_READABLE = 1, CO_WRITABLE = 2 };
+/** Until the fd is readable or writable (a mask of the two). */
 CO_FN Err co_wait_fd(int fd, int events, int64_t deadline_ms) MUST_USE;
 /** While shielded, cancellation and ctx's deadline are held back (commit in flight, cleanup). Returns the former state. */
 bool co_shield(bool on);

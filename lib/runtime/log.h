@@ -20,17 +20,17 @@ typedef struct LogField {
     int64_t num;
 } LogField;
 
-#define F_STR(name_, value) ((LogField){.name = (name_), .kind = LOG_FIELD_STR, .str = (value)})
-#define F_C(name_, value) ((LogField){.name = (name_), .kind = LOG_FIELD_STR, .str = str_c(value)})
-#define F_INT(name_, value) ((LogField){.name = (name_), .kind = LOG_FIELD_INT, .num = (int64_t)(value)})
+#define F_STR(name_, value)  ((LogField){.name = (name_), .kind = LOG_FIELD_STR, .str = (value)})
+#define F_C(name_, value)    ((LogField){.name = (name_), .kind = LOG_FIELD_STR, .str = str_c(value)})
+#define F_INT(name_, value)  ((LogField){.name = (name_), .kind = LOG_FIELD_INT, .num = (int64_t)(value)})
 #define F_BOOL(name_, value) ((LogField){.name = (name_), .kind = LOG_FIELD_BOOL, .num = (value)})
-#define F_ERR(err) ((LogField){.name = "error", .kind = LOG_FIELD_STR, .str = str_c(err_name(err))})
+#define F_ERR(err)           ((LogField){.name = "error", .kind = LOG_FIELD_STR, .str = str_c(err_name(err))})
 
 /** ctx may be NULL (outside of any piece of work). */
 void log_event(const Ctx *ctx, LogLevel level, const char *event, const LogField *fields, size_t n);
-#define LOG_AT(ctx, level, event, ...)                                     \
-    log_event((ctx), (level), (event), (const LogField[]){__VA_ARGS__ __VA_OPT__(, ) {.name = NULL}}, \
-              ARRAY_LEN(((const LogField[]){__VA_ARGS__ __VA_OPT__(, ) {.name = NULL}})) - 1)
+#define LOG_AT(ctx, level, event, ...)                                                                                 \
+    log_event((ctx), (level), (event), (const LogField[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}},                   \
+              ARRAY_LEN(((const LogField[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}})) - 1)
 #define LOG_D(ctx, event, ...) LOG_AT(ctx, LOG_DEBUG, event __VA_OPT__(, ) __VA_ARGS__)
 #define LOG_I(ctx, event, ...) LOG_AT(ctx, LOG_INFO, event __VA_OPT__(, ) __VA_ARGS__)
 #define LOG_W(ctx, event, ...) LOG_AT(ctx, LOG_WARN, event __VA_OPT__(, ) __VA_ARGS__)

@@ -8,9 +8,9 @@
  * One loop per process; a coroutine never changes loop.
  */
 #pragma once
-#include <uv.h>
-
 #include "runtime/ctx.h"
+
+typedef struct uv_loop_s uv_loop_t; /* <uv.h> is included only where it is used */
 
 typedef struct Loop Loop;
 typedef struct Co Co;

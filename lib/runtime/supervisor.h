@@ -31,9 +31,9 @@ typedef struct Role {
 typedef struct SupervisorOptions {
     const Role *roles; /* ended by name == NULL; count 0 switches a role off */
     void *settings;
-    int64_t drain_ms;         /* how long workers may finish; then SIGKILL */
-    int intensity;            /* at most this many deaths of one role … */
-    int64_t period_ms;        /* … within this time */
+    int64_t drain_ms;               /* how long workers may finish; then SIGKILL */
+    int intensity;                  /* at most this many deaths of one role … */
+    int64_t period_ms;              /* … within this time */
     void (*ready)(void *settings);  /* called once in the parent when every worker has started; may be NULL */
     Err (*prepare)(void *settings); /* called once before the first fork (bind sockets); may be NULL */
     Err (*reload)(void *settings);  /* in the parent on SIGHUP before workers are told; may be NULL */
