@@ -25,10 +25,31 @@ void buf_clear(Buf *buf);
 
 /** Room for n more bytes behind p + n, to be claimed with buf->n += …; NULL sets err. */
 char *buf_reserve(Buf *buf, size_t n);
-void buf_add(Buf *buf, Str s);
 void buf_add_c(Buf *buf, const char *c);
-void buf_add_char(Buf *buf, char c);
-void buf_add_bytes(Buf *buf, const void *bytes, size_t n);
+/** The part of buf_add_bytes that grows or refuses. */
+void buf_add_bytes_slow(Buf *buf, const void *bytes, size_t n);
+
+static inline void buf_add_bytes(Buf *buf, const void *bytes, size_t n) {
+    if (buf->err == ERR_OK && buf->p != NULL && n <= buf->capacity - buf->n) {
+        memcpy(buf->p + buf->n, bytes, n);
+        buf->n += n;
+    } else {
+        buf_add_bytes_slow(buf, bytes, n);
+    }
+}
+
+static inline void buf_add(Buf *buf, Str s) {
+    if (s.n > 0)
+        buf_add_bytes(buf, s.p, s.n);
+}
+
+static inline void buf_add_char(Buf *buf, char c) {
+    if (buf->err == ERR_OK && buf->n < buf->capacity)
+        buf->p[buf->n++] = c;
+    else
+        buf_add_bytes_slow(buf, &c, 1);
+}
+
 void buf_printf(Buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
 void buf_add_u64(Buf *buf, uint64_t value);
 void buf_add_i64(Buf *buf, int64_t value);

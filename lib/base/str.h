@@ -53,5 +53,5 @@ Str str_cut(Str *rest, char separator);
 int str_compare(Str a, Str b);
 /** Unsigned decimal digits only, whole string. ERR_SYNTAX: empty or another byte; ERR_LIMIT: over max. */
 MUST_USE Err str_to_u64(Str s, uint64_t max, uint64_t *ret);
-/** FNV-1a folded with a per-process random key: for hash tables fed by strangers. */
+/** SipHash-1-3 with a per-process random key: for hash tables fed by strangers. Not stable between processes. */
 uint64_t str_hash(Str s);
