@@ -1,0 +1,92 @@
+/*
+ * app.c - which contexts there are, and a worker's hold on them.
+ */
+#include "usher/app.h"
+
+#include "core_events/core_events.h"
+#include "core_tickets/core_tickets.h"
+#include "core_users/core_users.h"
+#include "legacy/quirks.h"
+#include "messaging/messages.h"
+
+const Context *const CONTEXTS[] = {
+    &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, NULL,
+};
+_Static_assert(ARRAY_LEN(CONTEXTS) <= CONTEXTS_MAX, "raise CONTEXTS_MAX");
+
+const Route *const *app_route_tables(size_t *ret_n) {
+    static const Route *tables[CONTEXTS_MAX];
+    size_t n = 0;
+    for (const Context *const *context = CONTEXTS; *context != NULL; context++)
+        if ((*context)->routes != NULL)
+            tables[n++] = (*context)->routes;
+    *ret_n = n;
+    return tables;
+}
+
+Err app_router(Ctx *ctx, Arena *arena, Router **ret) {
+    size_t n;
+    const Route *const *tables = app_route_tables(&n);
+    RouterOptions options = {.ignore_case = quirk(QUIRK_PATHS_ANY_CASE),
+                             .trailing_slash = quirk(QUIRK_PATHS_ANY_CASE),
+                             .method_ignores_case = quirk(QUIRK_METHODS_ANY_CASE)};
+    return router_new(ctx, arena, tables, n, options, ret);
+}
+
+static bool is_wanted(const char *const *wanted, const char *name) {
+    for (; wanted != NULL && *wanted != NULL; wanted++)
+        if (strcmp(*wanted, name) == 0)
+            return true;
+    return wanted == NULL;
+}
+
+static Err open_context(App *app, const Context *context, size_t at) {
+    PgConfig config = {
+        .url = settings_database_url(app->settings, context->database_env),
+        .role = app->settings->set_role ? str_c(context->role) : (Str){NULL, 0},
+        .application_name = arena_printf(app->arena, "usher/%s", context->name),
+        .writers = 1,
+        .connect_timeout_ms = 5000,
+        .statement_timeout_ms = 30000,
+    };
+    TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
+    return engine_new(app->loop, context, app->pools[at], &app->engines[at]);
+}
+
+Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts) {
+    *app = (App){.loop = loop, .settings = settings, .arena = arena_new(16 * 1024 * 1024)};
+    if (app->arena == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; CONTEXTS[i] != NULL; i++)
+        if (contexts == NULL || is_wanted(contexts, CONTEXTS[i]->name))
+            TRY(open_context(app, CONTEXTS[i], i));
+    PgPool *bus = app_pool(app, "bus");
+    return bus == NULL ? ERR_OK : transport_pg_new(loop, bus, BINDINGS, &app->transport);
+}
+
+void app_close(App *app) {
+    if (app->transport != NULL)
+        app->transport->ops->free(app->transport);
+    for (size_t i = 0; i < CONTEXTS_MAX; i++) {
+        if (app->engines[i] != NULL)
+            engine_free(app->engines[i]);
+        if (app->pools[i] != NULL)
+            pg_pool_free(app->pools[i]);
+    }
+    arena_freep(&app->arena);
+    *app = (App){0};
+}
+
+Engine *app_engine(const App *app, const char *context) {
+    for (size_t i = 0; CONTEXTS[i] != NULL; i++)
+        if (strcmp(CONTEXTS[i]->name, context) == 0)
+            return app->engines[i];
+    return NULL;
+}
+
+PgPool *app_pool(const App *app, const char *context) {
+    for (size_t i = 0; CONTEXTS[i] != NULL; i++)
+        if (strcmp(CONTEXTS[i]->name, context) == 0)
+            return app->pools[i];
+    return NULL;
+}

@@ -1,0 +1,61 @@
+/*
+ * replay.h - recorded conversations against a live server.
+ *
+ * The rules of comparison are those of the recordings' own README: status, body text after ids captured from this server's
+ * answers stand in the place of the recorded ones, and the headers a client can see. Not compared: Date, Server, framing, header order,
+ * reason phrase, HTTP version; trace ids by form only. A list without a defined order is sorted by its recorded key first.
+ */
+#pragma once
+#include "http/http.h"
+#include "json/json.h"
+
+/** recorded id → this server's id, in order of capture. */
+typedef struct Ids {
+    Str *from, *to;
+    size_t n, capacity;
+} Ids;
+
+/** Text with every captured id replaced, in each spelling a GUID is recorded in (lower, upper, without dashes). */
+MUST_USE Err ids_swap(const Ids *ids, Arena *arena, Str text, Str *ret);
+/** Remembers (or renews) one pair. ERR_NO_MEMORY. */
+MUST_USE Err ids_put(Ids *ids, Arena *arena, Str from, Str to);
+/** The value in this answer that stands where the recorded one stood; absent when there is none. */
+Str capture_value(Arena *arena, const Json *capture, const HttpAnswer *got);
+
+/** What is to be compared: recorded, with ids already swapped. */
+typedef struct Expected {
+    int status; /* 0: no answer, the connection was closed */
+    const Header *headers;
+    size_t header_count;
+    Str body;
+    Str unordered_by; /* absent: order matters */
+} Expected;
+
+/** Appends one line per difference. Returns how many. */
+MUST_USE Err replay_compare(Arena *arena, const Expected *want, const HttpAnswer *got, Buf *out, size_t *ret_n);
+
+/** The bytes of one recorded request. */
+MUST_USE Err replay_request_bytes(Arena *arena, const Ids *ids, const Json *request, Str *ret);
+
+typedef struct ReplayDifference {
+    Str scenario;
+    int64_t exchange;
+    Str note, request, lines;
+    struct ReplayDifference *next;
+} ReplayDifference;
+
+typedef struct ReplayTarget {
+    const char *host;
+    int port;
+    int64_t settle_ms; /* how long a GET behind a message may take to become equal */
+    int64_t pause_ms;  /* how long to wait where the recorder waited for messages */
+} ReplayTarget;
+
+typedef struct ReplayResult {
+    Str name;
+    size_t exchanges, differing;
+    ReplayDifference *first, **last;
+} ReplayResult;
+
+/** Replays one recording file. ERR_IO: no connection; ERR_SYNTAX: not a recording. */
+MUST_USE Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret);

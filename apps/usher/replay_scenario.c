@@ -1,0 +1,158 @@
+/*
+ * replay_scenario.c - one recorded conversation, exchange by exchange.
+ *
+ * A connection per request, as the recorder had. After an exchange behind which messages were consumed, a GET that
+ * differs is asked again until it is equal or the settle time is over.
+ */
+#include "http/client.h"
+#include "usher/files.h"
+#include "usher/replay.h"
+
+#define RECORDING_MAX (64 * 1024 * 1024)
+#define ANSWER_TIMEOUT_MS 20000
+#define AGAIN_AFTER_MS 20
+#define EXCHANGE_BYTES (192 * 1024 * 1024)
+
+typedef struct Scenario {
+    Ctx *ctx;         /* lives as long as the report */
+    const ReplayTarget *target;
+    const Json *captures;
+    Ids ids;
+    ReplayResult *result;
+    bool may_settle;
+} Scenario;
+
+static void sleep_ms(int64_t ms) {
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    while (nanosleep(&time, &time) != 0) {
+    }
+}
+
+static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAnswer *got) {
+    for (const Json *capture = s->captures == NULL ? NULL : s->captures->first; capture != NULL; capture = capture->next) {
+        if (json_i64(json_member(capture, "exchange"), -1) != index)
+            continue;
+        Str value = capture_value(arena, capture, got);
+        if (value.p == NULL)
+            continue;
+        Str kept = arena_str(s->ctx->arena, value);
+        if (kept.p == NULL)
+            return ERR_NO_MEMORY;
+        TRY(ids_put(&s->ids, s->ctx->arena, json_text(json_member(capture, "value")), kept));
+    }
+    return ERR_OK;
+}
+
+static Err expected_of(Scenario *s, Arena *arena, const Json *exchange, Expected *ret) {
+    const Json *response = json_member(exchange, "response"), *pairs = json_member(response, "headers");
+    Expected want = {.status = (int)json_i64(json_member(response, "status"), 0),
+                     .unordered_by = json_text(json_member(exchange, "unordered_by"))};
+    Str body = json_text(json_member(response, "body"));
+    TRY(ids_swap(&s->ids, arena, body.p == NULL ? STR("") : body, &want.body));
+    Header *headers = ARENA_ARRAY(arena, Header, pairs == NULL ? 1 : pairs->count + 1);
+    if (headers == NULL)
+        return ERR_NO_MEMORY;
+    for (const Json *pair = pairs == NULL ? NULL : pairs->first; pair != NULL; pair = pair->next) {
+        Header *header = &headers[want.header_count++];
+        header->name = json_text(json_element(pair, 0));
+        TRY(ids_swap(&s->ids, arena, json_text(json_element(pair, 1)), &header->value));
+    }
+    want.headers = headers;
+    *ret = want;
+    return ERR_OK;
+}
+
+/* Asks once. Differences go to `lines`. */
+static Err ask(Scenario *s, Arena *arena, int64_t index, const Json *exchange, Buf *lines, size_t *ret_n) {
+    const Json *request = json_member(exchange, "request");
+    Str bytes;
+    HttpAnswer got = {0};
+    Expected want;
+    TRY(replay_request_bytes(arena, &s->ids, request, &bytes));
+    bool is_head = str_eq_nocase(json_text(json_member(request, "method")), STR("HEAD"));
+    Err err = http_client_exchange(arena, s->target->host, s->target->port, bytes, is_head, ANSWER_TIMEOUT_MS, &got);
+    if (err == ERR_TIMEOUT) {
+        buf_printf(lines, "no answer in %d s\n", ANSWER_TIMEOUT_MS / 1000);
+        *ret_n = 1;
+        return ERR_OK;
+    }
+    if (err != ERR_OK && err != ERR_EOF)
+        return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port, err_name(err));
+    TRY(take_captures(s, arena, index, &got));
+    TRY(expected_of(s, arena, exchange, &want));
+    return replay_compare(arena, &want, &got, lines, ret_n);
+}
+
+static Err report(Scenario *s, int64_t index, const Json *exchange, Str lines) {
+    const Json *request = json_member(exchange, "request");
+    ReplayDifference *difference = ARENA_NEW(s->ctx->arena, ReplayDifference);
+    if (difference == NULL)
+        return ERR_NO_MEMORY;
+    Str sent = json_text(json_member(request, "raw"));
+    if (sent.p == NULL)
+        sent = json_text(json_member(request, "body"));
+    Str path = json_text(json_member(request, "path"));
+    Str head = str_slice(sent, 0, 160), short_path = str_slice(path, 0, 160);
+    *difference = (ReplayDifference){
+        .scenario = s->result->name,
+        .exchange = index,
+        .note = json_text(json_member(exchange, "note")),
+        .request = arena_printf(s->ctx->arena, "%.*s %.*s %.*s", STR_ARG(json_text(json_member(request, "method"))),
+                                STR_ARG(short_path), STR_ARG(head)),
+        .lines = arena_str(s->ctx->arena, lines),
+    };
+    *s->result->last = difference;
+    s->result->last = &difference->next;
+    s->result->differing++;
+    return ERR_OK;
+}
+
+static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
+    const Json *request = json_member(exchange, "request");
+    Str method = json_text(json_member(request, "method"));
+    if (str_eq_c(method, "-") || json_is_null(json_member(exchange, "response")))
+        return ERR_OK; /* a note of the recorder's, no HTTP */
+    bool settles = json_member(exchange, "settled_after_ms") != NULL;
+    s->may_settle = s->may_settle || settles;
+    bool patient = s->may_settle && str_eq_c(method, "GET");
+    int64_t deadline = clock_mono_ms() + (patient ? s->target->settle_ms : 0);
+    Arena *arena CLEANUP(arena_freep) = arena_new(EXCHANGE_BYTES);
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    for (;;) {
+        size_t n = 0;
+        Buf lines = buf_new(arena, 1024 * 1024);
+        TRY(ask(s, arena, index, exchange, &lines, &n));
+        if (n == 0)
+            break;
+        if (clock_mono_ms() >= deadline) {
+            TRY(report(s, index, exchange, buf_str(&lines)));
+            break;
+        }
+        arena_reset(arena);
+        sleep_ms(AGAIN_AFTER_MS);
+    }
+    if (settles)
+        sleep_ms(s->target->pause_ms);
+    return ERR_OK;
+}
+
+Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret) {
+    Str text;
+    Json *recording;
+    JsonProblem problem = {0};
+    TRY(file_read(ctx, path, RECORDING_MAX, &text));
+    if (json_parse(text, ctx->arena, JSON_DUPLICATES_REJECT, &recording, &problem) != ERR_OK)
+        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: %.*s", path, STR_ARG(problem.message));
+    const Json *exchanges = json_member(recording, "exchanges");
+    if (exchanges == NULL || exchanges->kind != JSON_ARRAY_START)
+        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: it has no list \"exchanges\"", path);
+    *ret = (ReplayResult){.name = json_text(json_member(recording, "name")), .exchanges = exchanges->count};
+    ret->last = &ret->first;
+    Scenario scenario = {
+        .ctx = ctx, .target = target, .captures = json_member(recording, "captures"), .result = ret};
+    int64_t index = 0;
+    for (const Json *exchange = exchanges->first; exchange != NULL; exchange = exchange->next)
+        TRY(replay_exchange(&scenario, index++, exchange));
+    return ERR_OK;
+}

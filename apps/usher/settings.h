@@ -1,0 +1,25 @@
+/*
+ * settings.h - what usher can be told through its environment.
+ *
+ * SETTINGS (settings.c) is the one table: it parses, checks, documents and shows each. `usher config` prints it.
+ */
+#pragma once
+#include "runtime/config.h"
+
+typedef struct Settings {
+    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url;
+    Str listen;
+    int64_t http_workers;
+    Str roles;
+    Str log_level, log_format;
+    Str quirks_off;
+    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
+    int64_t relay_batch, relay_poll_ms, consumer_batch;
+    int64_t restart_intensity, restart_period_ms;
+    bool set_role;
+} Settings;
+
+extern const Setting SETTINGS[];
+
+/** The URL of a context by its database_env, falling back to DATABASE_URL; absent when neither is set. */
+Str settings_database_url(const Settings *settings, const char *database_env);
