@@ -51,3 +51,22 @@ help: ## list the targets
 
 clean: ## remove what was built
 	rm -rf build build-*
+
+DATA   ?= var
+LISTEN ?= 127.0.0.1:5000
+
+packages: ## install what building and running needs (deploy/packages.txt)
+	@tools/install-packages --only build,run
+
+run: packages ## install, build, start a private Postgres under var/, migrate, seed and serve on 127.0.0.1:5000
+	@$(MAKE) --no-print-directory all
+	@exec $(B)/usher dev --listen $(LISTEN) --data $(DATA)
+
+unit: $(foreach d,$(DIRS),unit-$(notdir $(d))) ## unit tests of every folder (tools/with-postgres make unit)
+
+test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzzing; ends with `N passed, N failed`
+	@tools/install-packages
+	@tools/run-tests
+
+-include tools/checks.mk tools/fuzz.mk
+.PHONY: packages
