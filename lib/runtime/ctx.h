@@ -36,6 +36,10 @@ typedef struct Ctx {
 
 /** A Ctx with now = clock_now(), a new root trace and no problem. */
 void ctx_init(Ctx *ctx, Arena *arena, int64_t deadline_ms);
+/** Forgets the problem, so that the next one is kept. */
+static inline void problem_clear(Ctx *ctx) {
+    ctx->problem = (Problem){0};
+}
 /** Records a problem (printf into the arena) and returns its code: `return ctx_problem(ctx, ERR_INVALID, "name", "…")`. */
 Err ctx_problem(Ctx *ctx, Err code, const char *field, const char *format, ...) PRINTF_LIKE(4, 5);
 
