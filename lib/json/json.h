@@ -29,12 +29,14 @@ typedef enum JsonToken {
     JSON_NULL,
 } JsonToken;
 
-/* Why reading failed. Each maps to one wording of the old system (api/); the reader itself knows no wording.
- * See json_errors.md beside this file for which recorded text is which. */
+/* Why reading failed. Each maps to one wording of the old system (lib/api/json_wording.c); the reader itself knows no wording.
+ * The kinds and positions are those of Utf8JsonReader's exception resources; tests/unit/json/test_reader.c shows each. */
 typedef enum JsonError {
     JSON_OK,
     JSON_ERR_NO_TOKENS,      /* only white space */
     JSON_ERR_OPEN_AT_END,    /* an object or array is not closed */
+    JSON_ERR_NAME_OPEN,      /* input ends behind a name, before its ':' */
+    JSON_ERR_COMMA_OPEN,     /* input ends behind a ',' */
     JSON_ERR_VALUE_START,    /* '%c' is an invalid start of a value */
     JSON_ERR_NAME_START,     /* … of a property name */
     JSON_ERR_NAME_END,       /* no ':' behind a name */
@@ -42,9 +44,10 @@ typedef enum JsonError {
     JSON_ERR_AFTER_DOCUMENT, /* something behind the one value */
     JSON_ERR_TRAILING_COMMA_OBJECT,
     JSON_ERR_TRAILING_COMMA_ARRAY,
-    JSON_ERR_LITERAL, /* tru, nul: `text` holds what stood there, `expected` the literal */
+    JSON_ERR_LITERAL, /* tru, nul: `bad_text` holds what stood there (to the end of input), `expected` the literal */
     JSON_ERR_LEADING_ZERO,
-    JSON_ERR_NUMBER_END, /* '%c' is an invalid end of a number */
+    JSON_ERR_NUMBER_END,          /* '%c' is an invalid end of a number */
+    JSON_ERR_NUMBER_END_EXPONENT, /* the same behind decimals, where only e or E could follow */
     JSON_ERR_NUMBER_AFTER_POINT,
     JSON_ERR_NUMBER_AFTER_SIGN, /* also behind e/E, as the old reader words it */
     JSON_ERR_NUMBER_OPEN,       /* input ends within a number */
@@ -55,6 +58,9 @@ typedef enum JsonError {
     JSON_ERR_DEPTH_OBJECT,
     JSON_ERR_DEPTH_ARRAY,
     JSON_ERR_MISMATCH, /* ] closes {, or } closes [ */
+    /* From json_parse only, which looks into strings and names: */
+    JSON_ERR_STRING_ENCODING, /* not UTF-8, or half a surrogate pair */
+    JSON_ERR_DUPLICATE_NAME,
 } JsonError;
 
 #define JSON_DEPTH_MAX 64
