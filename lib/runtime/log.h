@@ -1,7 +1,7 @@
 /*
  * log.h - events with fields.
  *
- *   LOG_INFO(ctx, "listening", F_STR("address", address), F_INT("backlog", 511));
+ *   LOG_I(ctx, "listening", F_STR("address", address), F_INT("backlog", 511));
  *
  * On a terminal a readable line; otherwise (or with LOG_FORMAT=json) one JSON object a line: time, level, event, role, pid,
  * trace_id, span_id, fields. Written with one write(2) to stderr; never blocks a worker for long (a full pipe drops lines and
