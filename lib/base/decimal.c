@@ -48,13 +48,17 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-/* [e[±]digits]. An exponent past 32 bits is refused, as Utf8Parser does; a small one cannot overflow `point`. */
+/* [e[±]digits]. One past 32 bits is taken as 32 bits (as Utf8Parser does): far beyond any scale, and `point` cannot overflow. */
 static Err read_exponent(Str s, Lexeme *ret) {
     if (s.n < 2 || (s.p[0] | 0x20) != 'e')
         return ERR_SYNTAX;
     bool sign = s.p[1] == '-' || s.p[1] == '+';
     uint64_t exponent;
-    TRY(str_to_u64(str_slice(s, sign ? 2 : 1, s.n), UINT32_MAX, &exponent));
+    Err err = str_to_u64(str_slice(s, sign ? 2 : 1, s.n), UINT32_MAX, &exponent);
+    if (err == ERR_LIMIT)
+        exponent = UINT32_MAX;
+    else if (err != ERR_OK)
+        return err;
     ret->point += s.p[1] == '-' ? -(int64_t)exponent : (int64_t)exponent;
     return ERR_OK;
 }

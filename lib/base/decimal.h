@@ -18,12 +18,13 @@ typedef struct Decimal {
 #define DECIMAL_TEXT_MAX  32
 
 /**
- * Reads a JSON number lexeme or the same form in text: [-]digits[.digits][e[±]digits].
+ * Reads a JSON number lexeme, or what the old system takes in a string: [±]digits[.digits][e[±]digits] with leading zeros,
+ * ".5" and "5." (Utf8Parser; the JSON reader refuses those outside strings before they come here).
  * Digits past the 28th decimal or past 96 bits are rounded half to even, as System.Decimal's parser does; exponents are
  * resolved to a plain scale (1e2 is 100). ERR_SYNTAX, ERR_LIMIT: outside ±79228162514264337593543950335.
  */
 MUST_USE Err decimal_parse(Str text, Decimal *ret);
-/** Plain notation with exactly `scale` decimals: "12.50". Returns the length written. */
+/** Plain notation with exactly `scale` decimals: "12.50"; zero never has a sign. Returns the length written. */
 size_t decimal_format(Decimal d, char out[DECIMAL_TEXT_MAX]);
 void buf_add_decimal(Buf *buf, Decimal d);
 /** By value: 12.50 equals 12.5. */

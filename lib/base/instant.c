@@ -191,7 +191,7 @@ void buf_add_instant(Buf *buf, Instant t) {
 }
 
 Instant instant_utc_micros(Instant t) {
-    return (Instant){.ticks = t.ticks - t.ticks % TICKS_PER_US};
+    return (Instant){.ticks = t.ticks == TICKS_MAX ? t.ticks : t.ticks - t.ticks % TICKS_PER_US};
 }
 
 /* Out of the calendar is its nearest end: Postgres' infinity and -infinity come here. */

@@ -34,12 +34,14 @@ MUST_USE Err instant_parse(Str text, Instant *ret);
 /** yyyy-MM-ddTHH:mm:ss[.fffffff]±HH:mm in the kept offset, trailing zeros of the fraction dropped. Returns the length. */
 size_t instant_format(Instant t, char out[INSTANT_TEXT_MAX]);
 void buf_add_instant(Buf *buf, Instant t);
-/** The same point in UTC, cut (toward the past) to whole microseconds: what the recorded edition stored and shows. */
+/** The same point in UTC, cut (toward the past) to whole microseconds: what the recorded edition stored and shows. TICKS_MAX
+ *  stays whole: that edition stored it as Postgres' infinity. */
 Instant instant_utc_micros(Instant t);
 Instant instant_from_unix_us(int64_t microseconds);
 int64_t instant_to_unix_us(Instant t);
 /** Microseconds since 2000-01-01 UTC, rounded toward the past, and the remaining 0..9 ticks. */
 int64_t instant_to_pg_us(Instant t, int *ret_ticks);
+/** What lies outside the years 1 to 9999 (infinity, -infinity) becomes the last or first tick of them. */
 Instant instant_from_pg_us(int64_t us, int ticks, int16_t offset_minutes);
 static inline int instant_compare(Instant a, Instant b) {
     return a.ticks < b.ticks ? -1 : a.ticks > b.ticks;
