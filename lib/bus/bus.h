@@ -21,7 +21,8 @@ typedef struct MessageField {
     const char *name; /* in JSON, camelCase; read in any case */
     Type type;
     size_t offset;
-    bool optional; /* Opt* member, or may be missing / null */
+    bool optional; /* Opt* member: may be missing or null */
+    bool may_lack; /* may be missing, and is then zero (Str: absent), as the old consumers' defaults were */
     MessageForm form;
     const char *doc;
 } MessageField;
@@ -42,7 +43,12 @@ typedef struct MessageType {
 
 /** Struct → JSON payload in arena. ERR_NO_MEMORY. */
 MUST_USE Err message_encode(const MessageType *type, const void *message, Arena *arena, Str *ret);
-/** JSON payload → struct (zeroed first). ERR_SYNTAX, ERR_INVALID: ctx's problem says which field and why. Unknown members are ignored. */
+/**
+ * JSON payload → struct (zeroed first), as tolerant as the old consumers: names in any case, unknown members ignored, of equal
+ * names the last wins (each is converted), a decimal as number, string or null (0), text may be null. Text is borrowed from
+ * payload where it has no escapes.
+ * ERR_SYNTAX, ERR_INVALID: ctx's problem says which field and why.
+ */
 MUST_USE Err message_decode(const MessageType *type, Ctx *ctx, Str payload, void *ret);
 /** Encodes and adds to the member's outgoing. */
 MUST_USE Err message_announce(Member *member, const MessageType *type, const void *message);
@@ -55,7 +61,7 @@ typedef struct OutboxRow {
     Id message_id;
     Str type;
     Id aggregate;
-    JsonText payload;
+    Str payload;     /* text, not jsonb: that would reorder members and drop the form of numbers */
     Str traceparent; /* absent: none */
     Str tracestate;
     Str baggage;
@@ -88,12 +94,18 @@ typedef struct Envelope {
     Id aggregate;
     Str payload;
     Str traceparent, tracestate, baggage;
-    int attempt; /* deliveries so far, 1 = first */
-    int64_t tag; /* transport's handle for acknowledging */
+    int attempt;      /* deliveries so far, 1 = first */
+    int64_t tag;      /* transport's handle for acknowledging */
+    int64_t delay_ms; /* set by work beside DELIVERY_RETRY: how long until it comes again */
 } Envelope;
 SLICE_OF(Envelope);
 
-typedef enum DeliveryOutcome { DELIVERY_DONE, DELIVERY_RETRY, DELIVERY_DEAD } DeliveryOutcome;
+typedef enum DeliveryOutcome {
+    DELIVERY_DONE,  /* had its effect */
+    DELIVERY_RETRY, /* comes again after delay_ms; until then later ones of its aggregate are held back */
+    DELIVERY_DEAD,  /* put aside with a reason; later ones go on */
+    DELIVERY_HELD   /* not tried (an earlier one of its aggregate waits): stays as it is, this was no attempt */
+} DeliveryOutcome;
 
 /** Which message types a queue receives. A const table, ended by queue == NULL. */
 typedef struct Binding {
@@ -101,7 +113,8 @@ typedef struct Binding {
     const MessageType *type;
 } Binding;
 
-/** Handles deliveries in order; fills outcomes[i] for each, and why (absent or words for the dead letter). */
+/** Handles deliveries in order; fills outcomes[i] for each, and why (absent or words for the dead letter). An error takes nothing
+ *  as handled: all of them come again, and it was no attempt. */
 typedef CO_FN Err (*DeliveryWork)(Envelope *messages, size_t n, DeliveryOutcome *outcomes, Str *reasons, void *data);
 
 typedef struct Transport Transport;
@@ -120,7 +133,8 @@ struct Transport {
     const TransportOps *ops;
 };
 
-/** The Postgres transport: tables of the BUS context. */
+/** The Postgres transport: tables of the BUS context. The pool is the transport's own (a consumer holds one of its writers while
+ *  it works, so give it as many writers as queues are consumed) and is freed before it. `bindings` stays the caller's. */
 MUST_USE Err transport_pg_new(Loop *loop, PgPool *pool, const Binding *bindings, Transport **ret);
 extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages */
 /** Key of the advisory lock that relays and consumers hold shared (transaction level) while a batch is in hand, and that
@@ -129,7 +143,9 @@ extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages *
 
 /* --- relay and consumers -------------------------------------------------------------------------------------------------------- */
 
-/** Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to end it. */
+/** Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to end it.
+ *  It holds one writer of the engine's pool while it publishes: no consumer of the same process may share that pool's only writer.
+ *  The struct stays the caller's until the coroutine has ended; the same goes for Consumer. */
 typedef struct Relay {
     Engine *engine;
     Transport *transport;
@@ -152,6 +168,7 @@ typedef struct Consumer {
     const Subscription *subscriptions; /* ended by type == NULL */
     size_t batch;                      /* 0: 100 */
     int attempts;                      /* then dead; 0: 3 */
-    const int64_t *delays_ms;          /* before attempts 2, 3 …; NULL: 0, 500, 1500 as recorded */
+    const int64_t
+        *delays_ms; /* attempts - 1 of them, before attempts 2, 3 …; NULL: 500, 1000 … (recorded: at 0, 0.5, 1.5 s) */
 } Consumer;
 MUST_USE Err consumer_start(Loop *loop, const Consumer *consumer, Co **ret);

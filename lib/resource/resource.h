@@ -130,6 +130,7 @@ typedef struct Member {
     void *result;       /* set by run where the action has one (in ctx's arena) */
     Err outcome;        /* ERR_OK until decided otherwise */
     Outgoing *outgoing; /* written only when outcome is ERR_OK */
+    Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
     struct Member *next;
 } Member;
@@ -242,9 +243,17 @@ const Context *engine_context(Engine *engine);
 CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
                      void **result) MUST_USE;
 
+/** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the first refusing validation says. */
+MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
+
 /**
  * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows there.
- * before may shorten the set. Used by action_run itself and by lib/bus.
+ * before may shorten the set it is given (a copy, made anew for each run); who is left out keeps ERR_OK. With a `before`, a refused
+ * member takes no part in the commit: the set is run again without it, so that what before wrote for it does not stay.
+ * Used by action_run itself and by lib/bus.
+ *
+ * ERR_OK: each member has its own outcome (which may be a failure). Otherwise the database was away, or time was up, for
+ * all whose outcome is this error: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CANCELLED, and ERR_LIMIT or ERR_INTERNAL where the server cannot serve anybody.
  */
 typedef CO_FN Err (*SetBefore)(PgTx *tx, Set *set, void *data);
 CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) MUST_USE;
@@ -254,6 +263,14 @@ CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id ke
 /** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in ctx's arena. */
 CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
                         const PgParams *params, void **ret_rows, size_t *ret_n) MUST_USE;
+
+/** The context's outbox among its resources, or NULL. */
+const Resource *engine_outbox(Engine *engine);
+/**
+ * Waits until something was appended to the outbox since *seen (start with 0) by any process, at most most_ms; moves *seen.
+ * May return early. ERR_CANCELLED.
+ */
+CO_FN Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) MUST_USE;
 
 /** Adds a message to the member's outgoing. Payload is borrowed from the member's arena. */
 MUST_USE Err member_announce(Member *member, Str type, Id aggregate, Str payload);
