@@ -28,11 +28,11 @@ typedef struct Setting {
     Err (*check)(Ctx *ctx, Str value); /* may be NULL; records a problem */
 } Setting;
 
-/** Reads all rows (ended by env == NULL) from `getenv`-like lookup into settings (Strs in arena). All mistakes are appended to
+/** An empty variable counts as absent. Reads all rows (ended by env == NULL) from `getenv`-like lookup into settings (Strs in arena). All mistakes are appended to
  *  `mistakes`, one sentence a line, each saying how to mend it. ERR_INVALID when there was one. */
 MUST_USE Err config_load(const Setting *table, void *settings, Arena *arena, const char *(*lookup)(const char *),
                          Buf *mistakes);
-/** The value as `usher config` shows it: secrets masked. */
+/** The value as `usher config` shows it: secrets masked; nothing for an absent text. */
 void config_show(const Setting *setting, const void *settings, Buf *out);
 /** "250ms", "2s", "5m" → milliseconds; "16kB", "4MB" → bytes. ERR_SYNTAX. */
 MUST_USE Err config_parse_duration(Str text, int64_t *ret_ms);
