@@ -1,0 +1,150 @@
+/*
+ * body.c - handlers read a request's body: whole, or piece by piece.
+ *
+ * A piece is a view into the connection's input, pinned until the next call. The client's pace is judged only while the handler
+ * waits: time that the handler itself takes is not the client's fault.
+ */
+#include "http/connection.h"
+
+enum { RATE_GRACE_MS = 5000, BODY_FIRST_RESERVE = 64 * 1024 };
+
+static bool body_is_mine(const Exchange *ex) {
+    return ex->conn->body.owner == ex && ex->conn->input == IN_BODY;
+}
+
+static Err body_fail(Exchange *ex, Err err) {
+    ex->body_err = err;
+    return err;
+}
+
+/* RFC 9110 §10.1.1: not when the body has begun to arrive. */
+static void continue_send(Exchange *ex) {
+    HttpConnection *conn = ex->conn;
+    if (!ex->req.expect_continue || ex->continue_sent || conn->body.received > 0)
+        return;
+    ex->continue_sent = true;
+    if (!output_add(conn, STR("HTTP/1.1 100 Continue\r\n\r\n"), (Str){NULL, 0}))
+        connection_abort(conn);
+}
+
+/* When the client must have sent more, at the latest. */
+static int64_t pace_deadline(const Exchange *ex, int64_t now) {
+    const HttpLimits *limits = &ex->conn->server->options.limits;
+    int64_t left = limits->body_timeout_ms;
+    if (limits->body_rate_min > 0) {
+        int64_t earned = (int64_t)(ex->conn->body.received * 1000 / (uint64_t)limits->body_rate_min);
+        int64_t allowed = MAX_OF(earned, RATE_GRACE_MS) - ex->body_waited_ms;
+        left = MIN_OF(left, MAX_OF(allowed, 0));
+    }
+    return now + left;
+}
+
+/* Until there is more input. */
+static CO_FN Err body_wait(Exchange *ex) {
+    HttpConnection *conn = ex->conn;
+    if (conn->dead || conn->eof)
+        return ERR_EOF;
+    continue_send(ex);
+    Wait wait = {0};
+    ex->body_wait = &wait;
+    connection_touch(conn);
+    int64_t began = clock_mono_ms();
+    Err err = co_wait(&wait, pace_deadline(ex, began));
+    ex->body_wait = NULL;
+    ex->body_waited_ms += clock_mono_ms() - began;
+    if (err == ERR_TIMEOUT)
+        conn->server->stats.timeouts++;
+    if (err != ERR_OK)
+        return err;
+    return conn->dead || (conn->eof && block_length(conn->in) == 0) ? ERR_EOF : ERR_OK;
+}
+
+/* Takes a piece out of what has arrived. *ret stays absent when there is none. */
+static Err body_take(Exchange *ex, Str *ret) {
+    HttpConnection *conn = ex->conn;
+    BodyInput *body = &conn->body;
+    size_t used = 0;
+    Str piece = {NULL, 0};
+    bool ended = false;
+    Str input = block_str(conn->in);
+    if (body->kind == BODY_LENGTH) {
+        used = (size_t)MIN_OF((uint64_t)input.n, body->left);
+        piece = str_slice(input, 0, used);
+        body->left -= used;
+        ended = body->left == 0;
+    } else {
+        ChunkResult result = chunk_decode(&body->decoder, input, &used, &piece);
+        if (result == CHUNK_BAD)
+            return ERR_SYNTAX;
+        ended = result == CHUNK_END;
+    }
+    conn->in->from += (uint32_t)used;
+    body->received += used;
+    body->pinned = piece.n > 0;
+    if (body->received > conn->server->options.limits.body_max + CHUNK_EXTENSIONS_MAX + body->received / 2)
+        return ERR_LIMIT;
+    if (ended) {
+        ex->body_ended = true;
+        conn->input = conn->final || conn->eof ? IN_STOP : IN_HEAD;
+        conn->resume = true;
+        connection_touch(conn);
+    }
+    *ret = piece;
+    return ERR_OK;
+}
+
+CO_FN Err request_body_next(Request *req, Str *ret) {
+    Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
+    HttpConnection *conn = ex->conn;
+    TRY(ex->body_err);
+    if (ex->body_whole.n > 0) {
+        *ret = ex->body_whole;
+        ex->body_whole.n = 0;
+        return ERR_OK;
+    }
+    if (conn->body.owner == ex)
+        conn->body.pinned = false;
+    if (req->body_kind == BODY_LENGTH && req->content_length > conn->server->options.limits.body_max)
+        return body_fail(ex, ERR_LIMIT);
+    Str piece = {NULL, 0};
+    while (!ex->body_ended && piece.n == 0) {
+        if (conn->dead || !body_is_mine(ex))
+            return body_fail(ex, ERR_EOF);
+        Err err = block_length(conn->in) == 0 ? body_wait(ex) : ERR_OK;
+        if (err == ERR_OK && block_length(conn->in) > 0)
+            err = body_take(ex, &piece);
+        if (err != ERR_OK)
+            return body_fail(ex, err);
+    }
+    *ret = piece.n > 0 ? piece : STR("");
+    return ERR_OK;
+}
+
+CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
+    Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
+    TRY(ex->body_err);
+    if (req->body_kind == BODY_NONE) {
+        *ret = STR("");
+        return ERR_OK;
+    }
+    if (req->body_kind == BODY_LENGTH && req->content_length > max_bytes)
+        return body_fail(ex, ERR_LIMIT);
+    if (ex->body_whole.n > 0)
+        return request_body_next(req, ret);
+    Buf all = buf_new(req->ctx->arena, (size_t)MIN_OF(max_bytes, (uint64_t)SIZE_MAX / 2));
+    for (;;) {
+        Str piece;
+        TRY(request_body_next(req, &piece));
+        if (piece.n == 0)
+            break;
+        /* The announced size is believed once that much has come that lying would not pay. */
+        if (req->body_kind == BODY_LENGTH && (req->content_length <= BODY_FIRST_RESERVE || all.n > 0) &&
+            all.capacity < req->content_length)
+            buf_reserve(&all, (size_t)req->content_length - all.n);
+        buf_add(&all, piece);
+        if (all.err != ERR_OK)
+            return body_fail(ex, all.err);
+    }
+    *ret = buf_str(&all);
+    return ERR_OK;
+}

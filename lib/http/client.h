@@ -1,0 +1,27 @@
+/*
+ * client.h - one request over one connection, waited for: replay, health checks, tests. Not for a worker's loop.
+ *
+ * Reads as tolerantly as the recorder's own replayer does (contracts/README.md), so that both see the same answer; it judges
+ * nothing.
+ */
+#pragma once
+#include "http/http.h"
+
+enum { HTTP_CLIENT_ANSWER_MAX = 64 * 1024 * 1024 };
+
+/**
+ * Connects, sends the bytes as they are, reads one answer (interim ones skipped, chunks joined) and closes.
+ *
+ * @is_head  the request was a HEAD: its answer has no body, whatever it announces
+ * All of it within timeout_ms. The answer lives in the arena.
+ *
+ * ERR_UNAVAILABLE  nobody listens there, or the name is unknown
+ * ERR_EOF          the connection ended, or something that is not HTTP came: ret->status is 0
+ * ERR_TIMEOUT, ERR_LIMIT (over HTTP_CLIENT_ANSWER_MAX), ERR_NO_MEMORY, ERR_IO
+ */
+MUST_USE Err http_client_exchange(Arena *arena, const char *host, int port, Str bytes, bool is_head, int64_t timeout_ms,
+                                  HttpAnswer *ret);
+
+/** As above on a socket that is already connected, which stays open. */
+MUST_USE Err http_client_exchange_fd(Arena *arena, int fd, Str bytes, bool is_head, int64_t timeout_ms,
+                                     HttpAnswer *ret);

@@ -1,0 +1,253 @@
+/*
+ * connection.c - the life of a connection: readiness, deadlines, endings.
+ *
+ * Whatever changes a connection marks it (connection_touch); once per turn, in the write hook, connection_settle looks at the
+ * whole: it writes, goes on reading what was held back, ends what is over, and only then tells epoll and the timer what to
+ * watch. So a request costs no epoll_ctl and no timer operation, however often its state changed within the turn.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/heap.h"
+#include "http/connection.h"
+
+typedef enum Deadline {
+    DEADLINE_NONE,
+    DEADLINE_IDLE,
+    DEADLINE_HEAD,
+    DEADLINE_WRITE,
+    DEADLINE_DISCARD,
+    DEADLINE_LINGER
+} Deadline;
+
+void connection_touch(HttpConnection *conn) {
+    if (conn->dirty || conn->dead)
+        return;
+    HttpServer *server = conn->server;
+    conn->dirty = true;
+    conn->refs++;
+    conn->next_dirty = server->dirty;
+    server->dirty = conn;
+    turn_hook_arm(server->loop, &server->hook);
+}
+
+/* --- ending ------------------------------------------------------------------------------------------------------------ */
+
+void http_server_unref(HttpServer *server);
+
+void connection_unref(HttpConnection *conn) {
+    if (--conn->refs > 0)
+        return;
+    HttpServer *server = conn->server;
+    block_give(&server->blocks, conn->in);
+    block_give(&server->blocks, conn->out);
+    if (server->pooled_connections < POOLED_MAX && !server->freed) {
+        conn->next = server->free_connections;
+        server->free_connections = conn;
+        server->pooled_connections++;
+    } else {
+        heap_free(conn);
+    }
+    http_server_unref(server);
+}
+
+static void on_closed(uv_handle_t *handle) {
+    connection_unref(handle->data);
+}
+
+void http_server_connection_gone(HttpServer *server);
+
+void connection_abort(HttpConnection *conn) {
+    if (conn->dead)
+        return;
+    HttpServer *server = conn->server;
+    conn->dead = true;
+    timer_disarm(server->loop, &conn->timer);
+    uv_close((uv_handle_t *)&conn->poll, on_closed);
+    close(conn->fd);
+    if (conn->prev != NULL)
+        conn->prev->next = conn->next;
+    else
+        server->connections = conn->next;
+    if (conn->next != NULL)
+        conn->next->prev = conn->prev;
+    for (Exchange *ex = conn->first; ex != NULL; ex = ex->next) {
+        if (ex->body_wait != NULL)
+            wait_wake(ex->body_wait, ERR_EOF);
+        if (ex->out_wait != NULL)
+            wait_wake(ex->out_wait, ERR_EOF);
+        ex->body_wait = ex->out_wait = NULL;
+        /* What only reads is of no use to anybody now. What writes goes on: it may be in the midst of a commit. */
+        if (ex->safe && ex->body_ended)
+            co_cancel(ex->co);
+    }
+    server->stats.connections--;
+    http_server_connection_gone(server);
+}
+
+/* All answers are out. A client that may still be sending must be able to read the last one before a reset destroys it (RFC
+ * 9112 §9.6): say "end" and drop what it sends, for a while. */
+static void connection_finish(HttpConnection *conn) {
+    if (!conn->unread || conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
+        connection_abort(conn);
+        return;
+    }
+    conn->input = IN_LINGER;
+    conn->linger_at = clock_mono_ms() + LINGER_MS;
+    input_process(conn);
+}
+
+/* --- deadlines --------------------------------------------------------------------------------------------------------- */
+
+/* The one deadline that counts now. A handler at work has its own, in ctx. */
+static Deadline deadline_of(const HttpConnection *conn, int64_t *ret_at) {
+    Deadline which = DEADLINE_NONE;
+    *ret_at = 0;
+    if (conn->input == IN_LINGER) {
+        *ret_at = conn->linger_at;
+        which = DEADLINE_LINGER;
+    } else if (conn->out_blocked) {
+        *ret_at = conn->write_at;
+        which = DEADLINE_WRITE;
+    } else if (conn->input == IN_DISCARD) {
+        *ret_at = conn->discard_at;
+        which = DEADLINE_DISCARD;
+    } else if (conn->input == IN_HEAD && conn->head_at != 0 && !conn->blocked) {
+        *ret_at = conn->head_at;
+        which = DEADLINE_HEAD;
+    } else if (conn->count == 0) {
+        *ret_at = conn->idle_at;
+        which = DEADLINE_IDLE;
+    }
+    return which;
+}
+
+/* The timer is only ever moved forward; one that rings too early is set again when it rings. */
+static void timer_watch(HttpConnection *conn) {
+    int64_t at;
+    if (deadline_of(conn, &at) == DEADLINE_NONE || (conn->timer.heap_index != 0 && conn->timer.at_ms <= at))
+        return;
+    if (timer_arm(conn->server->loop, &conn->timer, at) != ERR_OK)
+        connection_abort(conn);
+}
+
+static void on_timer(Timer *timer) {
+    HttpConnection *conn = (HttpConnection *)((char *)timer - offsetof(HttpConnection, timer));
+    int64_t at;
+    Deadline which = deadline_of(conn, &at);
+    if (which == DEADLINE_NONE)
+        return;
+    if (clock_mono_ms() < at) {
+        timer_watch(conn);
+        return;
+    }
+    if (which == DEADLINE_HEAD) {
+        conn->server->stats.timeouts++;
+        conn->input = IN_STOP;
+        conn->final = conn->unread = true;
+        conn->refusal = 408;
+        conn->head_at = 0;
+        connection_touch(conn);
+        return;
+    }
+    if (which != DEADLINE_IDLE && which != DEADLINE_LINGER)
+        conn->server->stats.timeouts++;
+    connection_abort(conn);
+}
+
+/* --- readiness --------------------------------------------------------------------------------------------------------- */
+
+static void on_ready(uv_poll_t *handle, int status, int events) {
+    HttpConnection *conn = handle->data;
+    if (conn->dead)
+        return;
+    if (status < 0) { /* reset: libuv has stopped the handle */
+        conn->server->stats.aborted++;
+        connection_abort(conn);
+        return;
+    }
+    if ((events & UV_READABLE) != 0)
+        input_read(conn);
+    connection_touch(conn); /* writes what became writable */
+}
+
+/* UV_PRIORITIZED is never ready; it keeps the socket registered, so that a reset is seen while nothing else is wanted. */
+static void readiness_watch(HttpConnection *conn) {
+    int events = UV_PRIORITIZED | (input_wanted(conn) ? UV_READABLE : 0) | (conn->out_blocked ? UV_WRITABLE : 0);
+    if (events == conn->events)
+        return;
+    conn->events = events;
+    if (uv_poll_start(&conn->poll, events, on_ready) != 0)
+        connection_abort(conn);
+}
+
+static bool over(const HttpConnection *conn) {
+    return conn->input == IN_STOP && conn->count == 0 && conn->refusal == 0 && block_length(conn->out) == 0;
+}
+
+void connection_settle(HttpConnection *conn) {
+    conn->dirty = false;
+    output_flush(conn);
+    if (!conn->dead && conn->resume) {
+        conn->resume = false;
+        input_process(conn);
+    }
+    if (!conn->dead && conn->count == 0 && conn->refusal != 0) {
+        int status = conn->refusal;
+        conn->refusal = 0;
+        answer_refusal(conn, status, conn->refusal_allow);
+        output_flush(conn);
+    }
+    if (!conn->dead && conn->server->draining)
+        connection_nudge(conn);
+    if (!conn->dead && over(conn))
+        connection_finish(conn);
+    if (!conn->dead)
+        readiness_watch(conn);
+    if (!conn->dead)
+        timer_watch(conn);
+}
+
+void connection_nudge(HttpConnection *conn) {
+    if (conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
+        input_read(conn); /* a request that is already here is still answered */
+    if (!conn->dead && conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
+        conn->input = IN_STOP;
+}
+
+/* --- beginning --------------------------------------------------------------------------------------------------------- */
+
+static HttpConnection *connection_take(HttpServer *server) {
+    HttpConnection *conn = server->free_connections;
+    if (conn == NULL)
+        return HEAP_NEW(HttpConnection);
+    server->free_connections = conn->next;
+    server->pooled_connections--;
+    memset(conn, 0, sizeof(*conn));
+    return conn;
+}
+
+void connection_open(HttpServer *server, int fd, const char *peer) {
+    HttpConnection *conn = connection_take(server);
+    if (conn == NULL || uv_poll_init(loop_uv(server->loop), &conn->poll, fd) != 0) {
+        heap_free(conn);
+        close(fd);
+        return;
+    }
+    conn->server = server;
+    conn->poll.data = conn;
+    conn->timer.fn = on_timer;
+    conn->fd = fd;
+    conn->refs = 1;
+    conn->idle_at = clock_mono_ms() + server->options.limits.idle_timeout_ms;
+    memcpy(conn->peer, peer, sizeof(conn->peer));
+    conn->next = server->connections;
+    if (conn->next != NULL)
+        conn->next->prev = conn;
+    server->connections = conn;
+    server->refs++;
+    server->stats.accepted++;
+    server->stats.connections++;
+    connection_touch(conn);
+}

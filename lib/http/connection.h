@@ -1,0 +1,145 @@
+/*
+ * connection.h - one client's connection and the requests in work on it. Private to lib/http.
+ *
+ *   bytes in → head → Exchange (a coroutine) → answers in order → bytes out
+ *
+ * Lifetimes: a connection lives until its poll handle is closed and its last exchange has ended (refs). A closed (dead)
+ * connection takes no more bytes and gives none; exchanges on it run on and their answers are dropped, because a commit must
+ * not be torn by a client that left.
+ */
+#pragma once
+#include <uv.h>
+
+#include "http/blocks.h"
+#include "http/chunk.h"
+
+typedef struct Exchange Exchange;
+
+/* What the next bytes of a connection are. */
+typedef enum InputState {
+    IN_HEAD,    /* a request's head */
+    IN_BODY,    /* body of conn->body.owner */
+    IN_DISCARD, /* rest of a body that nobody wants */
+    IN_STOP,    /* nothing: no further request will be read */
+    IN_LINGER   /* to be dropped, until the client has seen our end */
+} InputState;
+
+typedef struct BodyInput {
+    Exchange *owner; /* NULL while discarding */
+    BodyKind kind;
+    uint64_t left; /* BODY_LENGTH: bytes to come */
+    uint64_t received;
+    ChunkDecoder decoder;
+    bool pinned; /* the reader holds a piece of conn->in: it may not move */
+} BodyInput;
+
+struct HttpConnection {
+    HttpServer *server;
+    HttpConnection *prev, *next; /* of the server's connections */
+    HttpConnection *next_dirty;
+    uv_poll_t poll;
+    Timer timer;
+    int fd;
+    int events; /* what poll watches */
+    int refs;   /* the poll handle, and each exchange */
+    InputState input;
+    int refusal; /* status to answer with once the exchanges before it are done; 0: none */
+    const char *refusal_allow;
+    bool dirty, dead, eof;
+    bool sealed;  /* an answer said "close": no later one may follow */
+    bool final;   /* the request read last is the last */
+    bool unread;  /* bytes of the client were or will be left unread: linger, so that it sees the answer */
+    bool blocked; /* a complete head waits for exchanges before it */
+    bool resume;  /* input waits to be looked at in the turn's hook */
+    bool out_blocked;
+    Block *in, *out;
+    BodyInput body;
+    Exchange *first, *last; /* in work, in order of arrival */
+    int count, unsafe;
+    int64_t idle_at, head_at, write_at, discard_at, linger_at; /* deadlines, clock_mono_ms */
+    uint64_t lingered;
+    char peer[48];
+};
+
+struct Exchange {
+    Request req;
+    Response res;
+    HttpConnection *conn;
+    Exchange *next;
+    Co *co;
+    Wait *body_wait; /* the handler waits for input */
+    Wait *out_wait;  /* … for its turn to answer, or for the client to take bytes */
+    Str head;        /* request line and fields, and the body when all of it was there */
+    const HeadParser *parser;
+    HeadFacts facts;
+    Str body_whole; /* absent: comes through conn->body */
+    Err body_err;
+    int64_t body_waited_ms;
+    bool adopted, safe, keep_alive, body_ended, continue_sent, stream_open, adopt_failed;
+};
+
+struct HttpServer {
+    Loop *loop;
+    HttpServerOptions options;
+    TurnHook hook;
+    HttpConnection *connections, *dirty;
+    HttpConnection *free_connections;
+    Exchange *free_exchanges;
+    int pooled_connections, pooled_exchanges;
+    BlockPool blocks;
+    Block *scratch; /* where sockets are read into when their connection owns no block */
+    char *path_scratch;
+    Arena *error_arena;
+    struct Listener *listeners;
+    size_t n_listeners;
+    Timer accept_timer;
+    int refs; /* itself, listeners, connections */
+    bool accepting, draining, freed;
+    void (*drained)(void *data);
+    void *drained_data;
+    HttpStats stats;
+};
+
+enum {
+    DISCARD_MAX = 64 * 1024,      /* of a body nobody read, before its connection is closed instead */
+    LINGER_MS = 2000,             /* how long a refused client may go on sending */
+    LINGER_BYTES_MAX = 256 << 20, /* and how much of it is dropped */
+    STREAM_CHUNK_MAX = 16 * 1024, /* a streamed answer's larger pieces are cut */
+    POOLED_MAX = 256
+};
+
+/* connection.c */
+void connection_open(HttpServer *server, int fd, const char *peer);
+void connection_touch(HttpConnection *conn); /* its hook will run in this turn */
+void connection_abort(HttpConnection *conn);
+void connection_unref(HttpConnection *conn);
+void connection_settle(HttpConnection *conn); /* in the hook: flush, go on, close, watch */
+void connection_nudge(HttpConnection *conn);  /* draining: end it if it idles */
+
+/* input.c */
+void input_read(HttpConnection *conn);
+void input_process(HttpConnection *conn);
+bool input_wanted(const HttpConnection *conn);
+
+/* output.c */
+/** Puts bytes behind what waits to be sent; false: no room (nothing was taken). */
+bool output_add(HttpConnection *conn, Str a, Str b);
+/** As output_add, but waits until there is room. ERR_EOF: client is gone. */
+CO_FN Err output_send(Exchange *ex, Str a, Str b) MUST_USE;
+/** Writes what it can. */
+void output_flush(HttpConnection *conn);
+
+/* exchange.c */
+/** Starts a request whose head is complete at the start of `head`. false: refused (no memory, too many). */
+bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str input,
+                    size_t *ret_used);
+/** Waits until every answer before this one has been given out. */
+CO_FN Err exchange_turn(Exchange *ex) MUST_USE;
+
+/* answer.c */
+typedef enum Framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_NONE } Framing;
+/** The status line and all fields up to the empty line. */
+void answer_head(const HttpServer *server, const Response *res, Framing framing, size_t length, bool close, Buf *out);
+bool status_has_body(int status);
+/** Queues the answer for a head that cannot become a request. */
+void answer_refusal(HttpConnection *conn, int status, const char *allow);

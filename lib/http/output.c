@@ -1,0 +1,123 @@
+/*
+ * output.c - answers to the socket.
+ *
+ * Small answers gather in the connection's block and leave together at the end of the turn, in one write. A large one is
+ * written piece by piece by its own coroutine, which waits while the client is slow: its arena is the only copy.
+ */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "http/connection.h"
+
+/* Bytes written, 0 when the socket is full. Aborts the connection on failure. */
+static size_t socket_write(HttpConnection *conn, const char *p, size_t n) {
+    ssize_t written;
+    do {
+        written = send(conn->fd, p, n, MSG_NOSIGNAL);
+    } while (written < 0 && errno == EINTR);
+    if (written >= 0) {
+        conn->write_at = 0;
+        return (size_t)written;
+    }
+    if (errno != EAGAIN) {
+        conn->server->stats.aborted++;
+        connection_abort(conn);
+    }
+    return 0;
+}
+
+void output_flush(HttpConnection *conn) {
+    Block *out = conn->out;
+    if (conn->dead || out == NULL)
+        return;
+    size_t n = block_length(out);
+    size_t written = n > 0 ? socket_write(conn, out->data + out->from, n) : 0;
+    if (conn->dead)
+        return;
+    out->from += (uint32_t)written;
+    conn->out_blocked = written < n;
+    if (conn->out_blocked && conn->write_at == 0)
+        conn->write_at = clock_mono_ms() + conn->server->options.limits.write_timeout_ms;
+    if (!conn->out_blocked) {
+        conn->write_at = 0;
+        conn->out = NULL;
+        block_give(&conn->server->blocks, out);
+    }
+    Exchange *first = conn->first;
+    if (first != NULL && first->out_wait != NULL && !conn->out_blocked) {
+        wait_wake(first->out_wait, ERR_OK);
+        first->out_wait = NULL;
+    }
+}
+
+/* Makes sure there is a block, a big one if `n` more bytes want it. */
+static bool output_room(HttpConnection *conn, size_t n) {
+    BlockPool *pool = &conn->server->blocks;
+    if (conn->out == NULL)
+        conn->out = block_take(pool, n <= BLOCK_SMALL ? BLOCK_SMALL : BLOCK_BIG);
+    else if (n > conn->out->capacity - block_length(conn->out)) {
+        Block *grown = block_grow(pool, conn->out);
+        if (grown != NULL)
+            conn->out = grown;
+    }
+    return conn->out != NULL;
+}
+
+bool output_add(HttpConnection *conn, Str a, Str b) {
+    if (a.n + b.n > BLOCK_BIG || !output_room(conn, a.n + b.n) ||
+        a.n + b.n > conn->out->capacity - block_length(conn->out))
+        return false;
+    block_append(conn->out, a);
+    block_append(conn->out, b);
+    connection_touch(conn);
+    return true;
+}
+
+/* Until the client has taken what waits. */
+static CO_FN Err output_wait(Exchange *ex) {
+    HttpConnection *conn = ex->conn;
+    Wait wait = {0};
+    ex->out_wait = &wait;
+    connection_touch(conn); /* its hook watches for writability and arms the time-out */
+    Err err = co_wait(&wait, 0);
+    ex->out_wait = NULL;
+    if (err != ERR_OK)
+        return err;
+    return conn->dead ? ERR_EOF : ERR_OK;
+}
+
+static CO_FN Err piece_send(Exchange *ex, Str piece) {
+    HttpConnection *conn = ex->conn;
+    while (piece.n > 0) {
+        if (conn->dead)
+            return ERR_EOF;
+        size_t taken;
+        if (block_length(conn->out) == 0 && piece.n >= BLOCK_BIG) {
+            taken = socket_write(conn, piece.p, piece.n); /* straight from the arena */
+        } else {
+            if (!output_room(conn, piece.n))
+                return ERR_NO_MEMORY;
+            taken = block_append(conn->out, piece);
+            connection_touch(conn);
+        }
+        piece = str_slice(piece, taken, piece.n);
+        if (piece.n == 0 || conn->dead)
+            continue;
+        /* The rest: fill the block, so that the hook has something to wait for, then wait. */
+        if (block_length(conn->out) < BLOCK_BIG && output_room(conn, piece.n))
+            piece = str_slice(piece, block_append(conn->out, piece), piece.n);
+        output_flush(conn);
+        if (!conn->dead && conn->out_blocked)
+            TRY(output_wait(ex));
+    }
+    return conn->dead ? ERR_EOF : ERR_OK;
+}
+
+CO_FN Err output_send(Exchange *ex, Str a, Str b) {
+    if (ex->conn->dead)
+        return ERR_EOF;
+    if (output_add(ex->conn, a, b))
+        return ERR_OK;
+    TRY(piece_send(ex, a));
+    return piece_send(ex, b);
+}
