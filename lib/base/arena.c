@@ -18,7 +18,11 @@
 
 #if defined(USHER_ASAN)
 #include <sanitizer/asan_interface.h>
-#define HIDE(p, n)   __asan_poison_memory_region((p), (n))
+/* A function, because gcc takes a pointer to const for a promise to read, and warns. */
+static __attribute__((noinline)) void hide(void *p, size_t n) {
+    __asan_poison_memory_region(p, n);
+}
+#define HIDE(p, n)   hide((p), (n))
 #define REVEAL(p, n) __asan_unpoison_memory_region((p), (n))
 #define GAP          16
 #elif defined(USHER_VALGRIND)

@@ -20,6 +20,9 @@ SLICE_OF(Str);
 
 /** A Str of a string literal. */
 #define STR(literal) ((Str){"" literal, sizeof(literal) - 1})
+/** The same as an initializer in const tables, where ISO C takes no compound literal. */
+#define STR_INIT(literal)                                                                                              \
+    { "" literal, sizeof(literal) - 1 }
 /** Arguments for printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p
 

@@ -130,7 +130,7 @@ static void every_day(void **state) {
             int length = month == 2 ? 28 + leap : month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
             for (int d = 1; d <= length; d++, day++) {
                 Instant t = {day * 24 * 3600 * TICKS_PER_SECOND, 0}, again;
-                char want[48];
+                char want[64];
                 (void)snprintf(want, sizeof want, "%04d-%02d-%02dT00:00:00+00:00", year, month, d);
                 if (d == 1 || d == length || year % 97 == 0)
                     assert_string_equal(shown(t), want);
