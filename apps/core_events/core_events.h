@@ -1,0 +1,9 @@
+/*
+ * core_events.h - front door of the Events context.
+ *
+ * Events announces each change with MESSAGE_EVENT_UPSERTED and consumes nothing.
+ */
+#pragma once
+#include "resource/resource.h"
+
+extern const Context CORE_EVENTS_CONTEXT;

@@ -1,0 +1,23 @@
+-- Statements of the Users context. Create and read by id are derived.
+
+-- The old system gave no order; this one is stable.
+-- name: users_all :many User
+SELECT id, full_name, email, user_type
+FROM users.users
+ORDER BY id
+
+-- Users asked for ($1), and whoever has an asked address ($2). The digest is the unique index's expression.
+-- name: users_concerned_lock :many User
+SELECT u.id, u.full_name, u.email, u.user_type
+FROM users.users u
+WHERE u.id = ANY ($1::uuid[])
+   OR sha256(decode(replace(u.email, '\', '\\'), 'escape')) = ANY (ARRAY(
+          SELECT sha256(decode(replace(a, '\', '\\'), 'escape')) FROM unnest($2::text[]) AS w (a)))
+ORDER BY u.id
+FOR UPDATE
+
+-- name: users_update :exec
+UPDATE users.users u
+SET full_name = w.full_name, email = w.email
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS w (id, full_name, email)
+WHERE u.id = w.id
