@@ -1,7 +1,7 @@
 # usher - `make help` lists the targets.
 #
 # One static library per folder, linked in one order (below): a lower layer that reached up would not link.
-# VARIANT: release (default) | asan | valgrind | cov | clang. Each builds into its own folder.
+# VARIANT: release (default) | asan | valgrind | cov | clang | fuzz. Each builds into its own folder.
 
 VARIANT ?= release
 CC      := gcc
@@ -26,6 +26,11 @@ LDFLAGS  += --coverage
 else ifeq ($(VARIANT),clang)
 CC       := clang-14
 CFLAGS   := $(filter-out -fstack-clash-protection,$(CFLAGS))
+else ifeq ($(VARIANT),fuzz)
+CC       := clang-14
+CFLAGS   := $(filter-out -D_FORTIFY_SOURCE=2 -fstack-clash-protection,$(CFLAGS)) -fno-sanitize-recover=all \
+            -fsanitize=fuzzer-no-link,address,undefined -DUSHER_ASAN
+LDFLAGS  += -fsanitize=address,undefined
 endif
 ifneq ($(shell command -v ccache),)
 CC       := ccache $(CC)
