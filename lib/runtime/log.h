@@ -28,13 +28,16 @@ typedef struct LogField {
 
 /** ctx may be NULL (outside of any piece of work). */
 void log_event(const Ctx *ctx, LogLevel level, const char *event, const LogField *fields, size_t n);
-#define LOG_AT(ctx, level, event, ...)                                                                                 \
-    log_event((ctx), (level), (event), (const LogField[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}},                   \
-              ARRAY_LEN(((const LogField[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}})) - 1)
-#define LOG_D(ctx, event, ...) LOG_AT(ctx, LOG_DEBUG, event __VA_OPT__(, ) __VA_ARGS__)
-#define LOG_I(ctx, event, ...) LOG_AT(ctx, LOG_INFO, event __VA_OPT__(, ) __VA_ARGS__)
-#define LOG_W(ctx, event, ...) LOG_AT(ctx, LOG_WARN, event __VA_OPT__(, ) __VA_ARGS__)
-#define LOG_E(ctx, event, ...) LOG_AT(ctx, LOG_ERROR, event __VA_OPT__(, ) __VA_ARGS__)
+/* The terminator keeps the list of fields from being empty, which a pedantic compiler refuses. */
+#define LOG_EVENT_(event, ...)  (event)
+#define LOG_FIELDS_(event, ...) ((const LogField[]){__VA_ARGS__})
+#define LOG_AT(ctx, level, ...)                                                                                        \
+    log_event((ctx), (level), LOG_EVENT_(__VA_ARGS__, 0), LOG_FIELDS_(__VA_ARGS__, {.name = NULL}),                    \
+              ARRAY_LEN(LOG_FIELDS_(__VA_ARGS__, {.name = NULL})) - 1)
+#define LOG_D(ctx, ...) LOG_AT(ctx, LOG_DEBUG, __VA_ARGS__)
+#define LOG_I(ctx, ...) LOG_AT(ctx, LOG_INFO, __VA_ARGS__)
+#define LOG_W(ctx, ...) LOG_AT(ctx, LOG_WARN, __VA_ARGS__)
+#define LOG_E(ctx, ...) LOG_AT(ctx, LOG_ERROR, __VA_ARGS__)
 
 /** level: debug|info|warn|error; format: auto|text|json. ERR_INVALID. role is shown in each line. */
 MUST_USE Err log_configure(Str level, Str format);

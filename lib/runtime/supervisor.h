@@ -18,8 +18,8 @@ typedef struct Worker {
 } Worker;
 
 /** One kind of worker. start sets things up on worker->loop and returns (the loop runs afterwards); ERR_*: the worker exits 1.
- *  drain (may be NULL) begins to finish: stop accepting, end what idles; the loop stops when the worker calls
- *  worker_drained() or at the drain deadline. reload may be NULL. */
+ *  drain (may be NULL) begins to finish: stop accepting, end what idles; it is called while the loop stands (so it may co_drain), which
+ *  then runs on until the worker calls worker_drained() or the drain deadline comes. reload may be NULL. */
 typedef struct Role {
     const char *name;
     int count;
@@ -32,14 +32,15 @@ typedef struct SupervisorOptions {
     const Role *roles; /* ended by name == NULL; count 0 switches a role off */
     void *settings;
     int64_t drain_ms;               /* how long workers may finish; then SIGKILL */
-    int intensity;                  /* at most this many deaths of one role … */
-    int64_t period_ms;              /* … within this time */
+    int intensity;                  /* this many deaths of one role … */
+    int64_t period_ms;              /* … within this time, and all is stopped */
     void (*ready)(void *settings);  /* called once in the parent when every worker has started; may be NULL */
     Err (*prepare)(void *settings); /* called once before the first fork (bind sockets); may be NULL */
     Err (*reload)(void *settings);  /* in the parent on SIGHUP before workers are told; may be NULL */
 } SupervisorOptions;
 
-/** Runs until told to stop. Returns the exit status: 0 drained, 1 gave up. */
+/** Runs until told to stop. Returns the exit status: 0 drained, 1 could not start, gave up, or had to kill workers that did not
+ *  drain in time. The second SIGINT kills at once. */
 int supervisor_run(const SupervisorOptions *options);
 void worker_drained(Worker *worker);
 /** Tells the parent that this worker serves; called by the runtime after start returns ERR_OK and the first turn is done. */
