@@ -122,9 +122,10 @@ typedef struct TransportOps {
     /** Publishes in the given order and returns when all are confirmed (stored where a crash does not lose them). */
     CO_FN Err (*publish)(Transport *transport, const Envelope *messages, size_t n);
     /**
-     * Takes up to `most` messages of a queue, oldest first, waiting for the first; calls `work` with them; what work marks done is
-     * acknowledged, the rest comes again after its delay. One caller per (queue, lane) at a time across all processes, so that order per
-     * aggregate holds.
+     * Takes up to `most` messages of a queue, oldest first, and calls `work` with them; what work marks done is acknowledged,
+     * the rest as DeliveryOutcome says. When there is none it waits for one, but not for ever: it may return ERR_OK without
+     * having called work, and is called again. One caller per queue at a time across all processes does the work, so that order
+     * per aggregate holds; within one process nobody else may be in consume for that queue. Sets the coroutine's deadline while it works.
      */
     CO_FN Err (*consume)(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data);
     void (*free)(Transport *transport);

@@ -10,8 +10,9 @@
 #include "bus/bus.h"
 #include "json/json.h"
 
-/* A name as long as the old system's longest body (30,000,000 bytes), every byte of it an escape, still fits. */
-#define MESSAGE_PAYLOAD_MAX (192u * 1024 * 1024)
+/* A name as long as the longest body that is taken (30,000,000 bytes) fits; what is longer must be refused here, in the action, because
+ * further on it could only block the queue. */
+#define MESSAGE_PAYLOAD_MAX (32u * 1024 * 1024)
 #define MESSAGE_DEPTH_MAX   JSON_DEPTH_MAX
 
 /* --- writing ----------------------------------------------------------------------------------------------------------- */
@@ -87,7 +88,7 @@ static void write_field(JsonWriter *w, const MessageField *field, const void *me
     case TYPE_NONE:
         break;
     }
-    ASSERT(!"a message field has a type");
+    ASSERT(field->type != TYPE_NONE);
 }
 
 Err message_encode(const MessageType *type, const void *message, Arena *arena, Str *ret) {
@@ -199,7 +200,7 @@ static size_t field_size(const MessageField *field) {
     case TYPE_JSON:
         return sizeof(JsonText);
     default:
-        ASSERT(!"only the above may be null");
+        ASSERT(null_allowed(field));
         return 0;
     }
 }
@@ -249,7 +250,7 @@ static Err read_field(Ctx *ctx, const MessageField *field, JsonReader *r, void *
     case TYPE_NONE:
         break;
     }
-    ASSERT(!"a message field has a type");
+    ASSERT(field->type != TYPE_NONE);
     return ERR_INTERNAL;
 }
 

@@ -104,6 +104,37 @@ const Context *engine_context(Engine *engine) {
     return engine->context;
 }
 
+static Str with_schema(Arena *arena, const char *schema, Str sql) {
+    static const Str mark = STR("{schema}");
+    Buf out = buf_new(arena, 65536);
+    for (ptrdiff_t at; (at = str_find(sql, mark)) >= 0; sql = str_slice(sql, (size_t)at + mark.n, sql.n)) {
+        buf_add(&out, str_slice(sql, 0, (size_t)at));
+        buf_add_c(&out, schema);
+    }
+    buf_add(&out, sql);
+    Str text;
+    return buf_finish(&out, &text) == ERR_OK ? arena_str(arena, text) : (Str){NULL, 0};
+}
+
+Err engine_statement(Engine *engine, const char *name, const char *sql, bool writes, const Statement **ret) {
+    for (const ExtraStatement *extra = engine->extras; extra != NULL; extra = extra->next) {
+        if (strcmp(extra->statement.name, name) == 0) {
+            *ret = &extra->statement;
+            return ERR_OK;
+        }
+    }
+    ExtraStatement *extra = ARENA_NEW(engine->arena, ExtraStatement);
+    Str own_name = arena_str(engine->arena, str_c(name));
+    Str text = with_schema(engine->arena, engine->context->schema, str_c(sql));
+    if (extra == NULL || own_name.p == NULL || text.p == NULL)
+        return ERR_NO_MEMORY;
+    *extra =
+        (ExtraStatement){.statement = {.name = own_name.p, .sql = text.p, .writes = writes}, .next = engine->extras};
+    engine->extras = extra;
+    *ret = &extra->statement;
+    return ERR_OK;
+}
+
 const Resource *engine_outbox(Engine *engine) {
     return engine->outbox;
 }

@@ -75,6 +75,12 @@ typedef struct EngineStats {
     uint64_t reads, gets;           /* keyed statements, askers answered by them */
 } EngineStats;
 
+/* Made by engine_statement. */
+typedef struct ExtraStatement {
+    Statement statement;
+    struct ExtraStatement *next;
+} ExtraStatement;
+
 /* One who waits for the outbox; on its coroutine's stack. */
 typedef struct OutboxWaiter {
     Wait wait;
@@ -99,6 +105,7 @@ struct Engine {
     size_t n_taken;
     const Resource *outbox;
     Statement outbox_append;
+    ExtraStatement *extras;
     const char *outbox_channel;
     bool listening;
     uint64_t outbox_appends;

@@ -264,6 +264,11 @@ CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id ke
 CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
                         const PgParams *params, void **ret_rows, size_t *ret_n) MUST_USE;
 
+/**
+ * The statement of that name over the context's own tables: {schema} in sql stands for the context's schema. Made the first time and
+ * kept as long as the engine (a prepared statement is known by its address). ERR_NO_MEMORY.
+ */
+MUST_USE Err engine_statement(Engine *engine, const char *name, const char *sql, bool writes, const Statement **ret);
 /** The context's outbox among its resources, or NULL. */
 const Resource *engine_outbox(Engine *engine);
 /**

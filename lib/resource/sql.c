@@ -111,7 +111,7 @@ static void add_told(Buf *sql, const char *schema, int first, const char *key) {
     buf_add_c(sql, "  SELECT m.message_id, m.type, m.aggregate, m.payload, m.traceparent, m.tracestate, m.baggage, "
                    "m.appended_at\n");
     buf_printf(sql,
-               "  FROM unnest($%d::uuid[], $%d::uuid[], $%d::text[], $%d::uuid[], $%d::jsonb[], $%d::text[], "
+               "  FROM unnest($%d::uuid[], $%d::uuid[], $%d::text[], $%d::uuid[], $%d::text[], $%d::text[], "
                "$%d::text[], $%d::text[], $%d::timestamptz[])\n",
                first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7, first + 8);
     buf_add_c(sql, "  WITH ORDINALITY AS m (row_key, " OUTBOX_COLUMNS ", ord)");
@@ -155,7 +155,7 @@ static void bind_outgoing(PgParams *params, const Set *set, int column, const Me
         pg_array_id(params, message->aggregate);
         break;
     case 4:
-        pg_array_jsonb(params, message->payload);
+        pg_array_text(params, message->payload); /* text: see OutboxRow */
         break;
     case 5:
         trace_format(trace, traceparent);
@@ -175,7 +175,7 @@ static void bind_outgoing(PgParams *params, const Set *set, int column, const Me
 
 size_t compose_outbox_bind(PgParams *params, const Set *set) {
     static const Oid OIDS[OUTBOX_PARAMS] = {OID_UUID_ARRAY, OID_UUID_ARRAY,  OID_TEXT_ARRAY,
-                                            OID_UUID_ARRAY, OID_JSONB_ARRAY, OID_TEXT_ARRAY,
+                                            OID_UUID_ARRAY, OID_TEXT_ARRAY, OID_TEXT_ARRAY,
                                             OID_TEXT_ARRAY, OID_TEXT_ARRAY,  OID_TIMESTAMPTZ_ARRAY};
     size_t n = 0;
     for (int column = 0; column < OUTBOX_PARAMS; column++) {

@@ -1,0 +1,63 @@
+-- The Postgres transport's statements (transport_pg.c). Table: bus.messages, in order of position.
+
+-- One consumer of a queue at a time, and none while a reset has the gate. $1 gate, $2 queue.
+-- name: bus_consume_locks :one
+SELECT pg_try_advisory_xact_lock_shared($1), pg_try_advisory_xact_lock(hashtextextended('usher consume ' || $2::text, 0));
+
+-- The oldest that are due: up to $2, and up to $3 bytes of payload but at least one. A message that waits for its retry holds back
+-- those behind it that are of its aggregate, and nobody else.
+-- name: bus_consume :many
+SELECT position, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt
+  FROM (SELECT d.*, sum(octet_length(d.payload)::bigint) OVER (ORDER BY d.position) - octet_length(d.payload) AS before
+          FROM (SELECT *
+                  FROM bus.messages AS m
+                 WHERE m.queue = $1
+                   AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
+                   AND NOT EXISTS (SELECT 1
+                                     FROM bus.messages AS w
+                                    WHERE w.queue = m.queue AND w.aggregate = m.aggregate
+                                      AND w.position < m.position AND w.attempt > 0
+                                      AND w.not_before > clock_timestamp())
+                 ORDER BY m.position
+                 LIMIT $2::integer) AS d) AS b
+ WHERE before < $3::bigint
+ ORDER BY position;
+
+-- How long until a waiting one is due, in milliseconds; NULL: none waits.
+-- name: bus_consume_next_due :one
+SELECT ceil(extract(epoch FROM min(not_before) - clock_timestamp()) * 1000)::bigint
+  FROM bus.messages
+ WHERE queue = $1 AND attempt > 0;
+
+-- name: bus_acknowledge :exec
+DELETE FROM bus.messages WHERE position = ANY ($1::bigint[]);
+
+-- name: bus_retry :exec
+UPDATE bus.messages AS m
+   SET attempt = m.attempt + 1, not_before = clock_timestamp() + r.delay_ms * interval '1 millisecond'
+  FROM unnest($1::bigint[], $2::bigint[]) AS r (position, delay_ms)
+ WHERE m.position = r.position;
+
+-- name: bus_bury :exec
+WITH gone AS (DELETE FROM bus.messages AS m USING unnest($1::bigint[], $2::text[]) AS r (position, reason)
+               WHERE m.position = r.position
+              RETURNING m.*, r.reason)
+INSERT INTO bus.dead (queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt, enqueued_at,
+                      reason, died_at)
+SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt + 1, enqueued_at, reason,
+       clock_timestamp()
+  FROM gone
+ ORDER BY position
+    ON CONFLICT DO NOTHING;
+
+-- Published again after a crash: what is still there is left as it is.
+-- name: bus_publish :exec
+INSERT INTO bus.messages (queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt, enqueued_at)
+SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, 0, clock_timestamp()
+  FROM unnest($1::text[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[])
+       WITH ORDINALITY AS p (queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, ord)
+ ORDER BY ord
+    ON CONFLICT (queue, message_id) DO NOTHING;
+
+-- name: bus_publish_notify :exec
+SELECT pg_notify('bus_' || queue, '') FROM unnest($1::text[]) AS q (queue);
