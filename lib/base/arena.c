@@ -1,12 +1,13 @@
 /*
  * arena.c - bump allocation in chunks that are recycled.
  *
- * An arena starts as one small chunk that also holds the Arena itself, so an idle connection costs 4 KiB; it grows by large
- * chunks. Both sizes come from a per-process cache of bounded length. What is bigger than a quarter of a large chunk gets a
- * block of its own (so at most a quarter of a chunk is ever wasted), which can be moved by realloc while it grows.
+ * An arena starts as one small chunk that also holds the Arena itself, so an idle connection costs 4 KiB; it grows by
+ * large chunks. Both sizes come from a per-process cache of bounded length. What is bigger than a quarter of a large
+ * chunk gets a block of its own (so at most a quarter of a chunk is ever wasted), which can be moved by realloc while
+ * it grows.
  *
- * Released bytes are poisoned under ASan and made inaccessible under valgrind, with a gap between allocations, so that both
- * see overruns and late uses inside a chunk as they would with malloc.
+ * Released bytes are poisoned under ASan and made inaccessible under valgrind, with a gap between allocations, so that
+ * both see overruns and late uses inside a chunk as they would with malloc.
  */
 #include "base/arena.h"
 

@@ -1,9 +1,9 @@
 /*
  * arena.h - memory with one end.
  *
- * Each request, job and batch has an arena; nobody frees inside; arena_reset gives all back at once. Every arena has a hard
- * limit: past it allocation returns NULL, which is an error like any other (ERR_NO_MEMORY, 503). Chunks are recycled through
- * a per-process cache, so that a request allocates nothing from the system in the steady state.
+ * Each request, job and batch has an arena; nobody frees inside; arena_reset gives all back at once. Every arena has a
+ * hard limit: past it allocation returns NULL, which is an error like any other (ERR_NO_MEMORY, 503). Chunks are
+ * recycled through a per-process cache, so that a request allocates nothing from the system in the steady state.
  */
 #pragma once
 #include "base/str.h"
@@ -25,8 +25,8 @@ void *arena_alloc_array(Arena *arena, size_t n, size_t size);
 /** Uninitialised variant for big buffers. */
 void *arena_alloc_raw(Arena *arena, size_t size) __attribute__((malloc, alloc_size(2)));
 /**
- * The allocation at p (or NULL) with room for new_size ≥ old_size bytes, the new ones uninitialised: in place where it is the
- * newest, else moved. NULL: refused, and p is still valid.
+ * The allocation at p (or NULL) with room for new_size ≥ old_size bytes, the new ones uninitialised: in place where it
+ * is the newest, else moved. NULL: refused, and p is still valid.
  */
 void *arena_grow(Arena *arena, void *p, size_t old_size, size_t new_size);
 #define ARENA_NEW(arena, T)      ((T *)arena_alloc((arena), sizeof(T)))
@@ -44,5 +44,6 @@ MUST_USE bool arena_on_reset(Arena *arena, void (*fn)(void *data), void *data);
 size_t arena_used(const Arena *arena);
 size_t arena_limit(const Arena *arena);
 
-/** Test hook: the n-th allocation from now fails (1 = the next); 0 switches off. Process-wide, the heap's (heap.h) count too. */
+/** Test hook: the n-th allocation from now fails (1 = the next); 0 switches off. Process-wide, the heap's (heap.h)
+ *  count too. */
 void arena_fail_nth(uint64_t n);

@@ -1,8 +1,9 @@
 /*
  * buf.h - bytes that grow, up to a maximum given at birth.
  *
- * Writers never check each append: a Buf that was refused memory or passed its maximum remembers it (buf.err) and ignores what
- * follows; the one check stands at the end (buf_finish). A Buf grows in an arena or, with arena == NULL, on the heap.
+ * Writers never check each append: a Buf that was refused memory or passed its maximum remembers it (buf.err) and
+ * ignores what follows; the one check stands at the end (buf_finish). A Buf grows in an arena or, with arena == NULL,
+ * on the heap.
  */
 #pragma once
 #include "base/arena.h"

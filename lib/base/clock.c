@@ -1,8 +1,8 @@
 /*
  * clock.c - the wall clock that tests can stop, and randomness that tests can repeat.
  *
- * Random bytes come from getrandom in batches, since one system call per identifier costs more than the identifier. A batch
- * is forgotten at fork: two workers must never hand out the same bytes.
+ * Random bytes come from getrandom in batches, since one system call per identifier costs more than the identifier. A
+ * batch is forgotten at fork: two workers must never hand out the same bytes.
  */
 #include "base/clock.h"
 
@@ -186,8 +186,8 @@ Id id_random(void) {
 }
 
 /*
- * RFC 9562 §6.2, method 3: the 12 bits behind the milliseconds are a finer part of the time, and a count where the clock does
- * not move. When it jumps back far (an operator, a test) the new time wins over order.
+ * RFC 9562 §6.2, method 3: the 12 bits behind the milliseconds are a finer part of the time, and a count where the
+ * clock does not move. When it jumps back far (an operator, a test) the new time wins over order.
  */
 Id id_time_ordered(void) {
     static uint64_t last; /* ms << 12 | 1/4096 ms */

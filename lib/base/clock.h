@@ -17,8 +17,8 @@ int64_t clock_mono_ns(void);
 /** Tests: the wall clock stands still at t until clock_thaw; monotonic time goes on. */
 void clock_freeze(Instant t);
 void clock_thaw(void);
-/** Sets how far this process's wall clock runs beside the real one; 0 is the real one (environment USHER_CLOCK_SKEW_MS sets
- *  it at start; fault tests use both). A frozen clock stays where it is. */
+/** Sets how far this process's wall clock runs beside the real one; 0 is the real one (environment USHER_CLOCK_SKEW_MS
+ *  sets it at start; fault tests use both). A frozen clock stays where it is. */
 void clock_skew_ms(int64_t delta_ms);
 
 /** Cryptographic bytes from the kernel, buffered; after random_seed a reproducible stream instead (tests only). */

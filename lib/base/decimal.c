@@ -1,9 +1,9 @@
 /*
  * decimal.c - System.Decimal's numbers: a 96-bit mantissa and a scale.
  *
- * The parser follows .NET's Number.TryNumberToDecimal, whose rounding is not the textbook's: digits are taken while they fit,
- * then one half-even rounding looks at all that is left. It works on the digits in place, so a lexeme of any length costs
- * no memory. 128-bit integers replace .NET's pairs of words; the limits are the same.
+ * The parser follows .NET's Number.TryNumberToDecimal, whose rounding is not the textbook's: digits are taken while
+ * they fit, then one half-even rounding looks at all that is left. It works on the digits in place, so a lexeme of any
+ * length costs no memory. 128-bit integers replace .NET's pairs of words; the limits are the same.
  */
 #include "base/decimal.h"
 
@@ -48,7 +48,8 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-/* [e[±]digits]. One past 32 bits is taken as 32 bits (as Utf8Parser does): far beyond any scale, and `point` cannot overflow. */
+/* [e[±]digits]. One past 32 bits is taken as 32 bits (as Utf8Parser does): far beyond any scale, and `point` cannot
+ * overflow. */
 static Err read_exponent(Str s, Lexeme *ret) {
     if (s.n < 2 || (s.p[0] | 0x20) != 'e')
         return ERR_SYNTAX;

@@ -1,8 +1,8 @@
 /*
  * decimal.h - exact decimal numbers, as wide as the old system's System.Decimal.
  *
- * A 96-bit whole number and a scale of 0 to 28 digits: value = ±mantissa / 10^scale. The scale is kept, so that 12.50 stays
- * 12.50. There is no arithmetic here beyond what the contexts need: compare, round, negate.
+ * A 96-bit whole number and a scale of 0 to 28 digits: value = ±mantissa / 10^scale. The scale is kept, so that 12.50
+ * stays 12.50. There is no arithmetic here beyond what the contexts need: compare, round, negate.
  */
 #pragma once
 #include "base/buf.h"
@@ -18,8 +18,8 @@ typedef struct Decimal {
 #define DECIMAL_TEXT_MAX  32
 
 /**
- * Reads a JSON number lexeme, or what the old system takes in a string: [±]digits[.digits][e[±]digits] with leading zeros,
- * ".5" and "5." (Utf8Parser; the JSON reader refuses those outside strings before they come here).
+ * Reads a JSON number lexeme, or what the old system takes in a string: [±]digits[.digits][e[±]digits] with leading
+ * zeros, ".5" and "5." (Utf8Parser; the JSON reader refuses those outside strings before they come here).
  * Digits past the 28th decimal or past 96 bits are rounded half to even, as System.Decimal's parser does; exponents are
  * resolved to a plain scale (1e2 is 100). ERR_SYNTAX, ERR_LIMIT: outside ±79228162514264337593543950335.
  */

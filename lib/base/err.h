@@ -1,14 +1,16 @@
 /*
  * err.h - expected failures.
  *
- * A function that can fail in an expected way returns Err and is MUST_USE. Its results go through trailing pointers that are
- * untouched on failure. Words for the caller's eyes go into a Problem (see runtime/ctx.h); Err only says which kind it was.
- * Bugs are not Errs: they are ASSERTs, on in release builds, and end the worker, which the supervisor starts again.
+ * A function that can fail in an expected way returns Err and is MUST_USE. Its results go through trailing pointers
+ * that are untouched on failure. Words for the caller's eyes go into a Problem (see runtime/ctx.h); Err only says which
+ * kind it was. Bugs are not Errs: they are ASSERTs, on in release builds, and end the worker, which the supervisor
+ * starts again.
  */
 #pragma once
 #include "base/macros.h"
 
-/* How to add one: append a line; the enum, the name and the HTTP-facing mapping in api/ follow (api has a unit test for it). */
+/* How to add one: append a line; the enum, the name and the HTTP-facing mapping in api/ follow (api has a unit test for
+ * it). */
 #define ERR_LIST(X)                                                                                                    \
     X(ERR_OK, "ok")                                                                                                    \
     X(ERR_INVALID, "invalid") /* input breaks a rule */                                                                \

@@ -1,8 +1,8 @@
 /*
  * instant.c - ISO 8601 as System.Text.Json reads and writes it, on ticks of 100 ns.
  *
- * Each part of the text is one step that consumes from the front; the order of steps is the grammar. strptime and the like
- * were never candidates: they know locales, time zones and leap seconds, and refuse and accept other things.
+ * Each part of the text is one step that consumes from the front; the order of steps is the grammar. strptime and the
+ * like were never candidates: they know locales, time zones and leap seconds, and refuse and accept other things.
  */
 #include "base/instant.h"
 
@@ -13,7 +13,8 @@
 #define FRACTION_READ_MAX  16 /* looked at: JsonConstants.DateTimeParseNumFractionDigits */
 #define DAYS_PER_400_YEARS 146097
 
-/* Days from 0001-01-01 to a civil date (Hinnant, "chrono-compatible low-level date algorithms"; years begin in March). */
+/* Days from 0001-01-01 to a civil date (Hinnant, "chrono-compatible low-level date algorithms"; years begin in
+ * March). */
 static int64_t days_from_civil(int year, int month, int day) {
     year -= month <= 2;
     int era = year / 400, year_of_era = year % 400; /* year ≥ 0 here */
@@ -155,7 +156,8 @@ static char *put_fraction(char *at, int ticks) {
 size_t instant_format(Instant t, char out[INSTANT_TEXT_MAX]) {
     ASSERT(t.ticks >= 0 && t.ticks <= TICKS_MAX);
     ASSERT(t.offset_minutes >= -OFFSET_MAX && t.offset_minutes <= OFFSET_MAX);
-    /* A parsed Instant is within the calendar in its own offset; one built otherwise may not be, and is shown in UTC. */
+    /* A parsed Instant is within the calendar in its own offset; one built otherwise may not be, and is shown in
+     * UTC. */
     int64_t local = t.ticks + t.offset_minutes * TICKS_PER_MINUTE;
     int offset = t.offset_minutes;
     if (local < 0 || local > TICKS_MAX) {

@@ -1,8 +1,9 @@
 /*
  * instant.h - points in time with the offset they were written in.
  *
- * The same range and grain as the old system's DateTimeOffset: years 1 to 9999, 100 ns, offset in whole minutes up to ±14 h.
- * Comparing goes by the point in time; the offset is only kept to be shown again. Proleptic Gregorian calendar, no leap seconds.
+ * The same range and grain as the old system's DateTimeOffset: years 1 to 9999, 100 ns, offset in whole minutes up to
+ * ±14 h. Comparing goes by the point in time; the offset is only kept to be shown again. Proleptic Gregorian calendar,
+ * no leap seconds.
  */
 #pragma once
 #include "base/buf.h"
@@ -25,17 +26,19 @@ typedef struct OptInstant {
 #define TICKS_PG_EPOCH   630822816000000000LL
 
 /**
- * Reads yyyy-MM-dd[THH:mm[:ss[.f{0,16}]]][Z|±HH[:mm]] as System.Text.Json does (see docs/quirks.md for the odd ones: "ss." with
- * no digit, ±HH alone). Digits past the 7th are cut. No offset means UTC (the old host's zone). ERR_SYNTAX otherwise.
+ * Reads yyyy-MM-dd[THH:mm[:ss[.f{0,16}]]][Z|±HH[:mm]] as System.Text.Json does (see docs/quirks.md for the odd ones:
+ * "ss." with no digit, ±HH alone). Digits past the 7th are cut. No offset means UTC (the old host's zone). ERR_SYNTAX
+ * otherwise.
  */
 MUST_USE Err instant_parse(Str text, Instant *ret);
 
 #define INSTANT_TEXT_MAX 40
-/** yyyy-MM-ddTHH:mm:ss[.fffffff]±HH:mm in the kept offset, trailing zeros of the fraction dropped. Returns the length. */
+/** yyyy-MM-ddTHH:mm:ss[.fffffff]±HH:mm in the kept offset, trailing zeros of the fraction dropped. Returns the
+ *  length. */
 size_t instant_format(Instant t, char out[INSTANT_TEXT_MAX]);
 void buf_add_instant(Buf *buf, Instant t);
-/** The same point in UTC, cut (toward the past) to whole microseconds: what the recorded edition stored and shows. TICKS_MAX
- *  stays whole: that edition stored it as Postgres' infinity. */
+/** The same point in UTC, cut (toward the past) to whole microseconds: what the recorded edition stored and shows.
+ *  TICKS_MAX stays whole: that edition stored it as Postgres' infinity. */
 Instant instant_utc_micros(Instant t);
 Instant instant_from_unix_us(int64_t microseconds);
 int64_t instant_to_unix_us(Instant t);

@@ -7,8 +7,8 @@
 /** The result may not be ignored. */
 #define MUST_USE __attribute__((warn_unused_result))
 
-/** Marks a function that may suspend the calling coroutine. Written first in its declaration and definition; tools/check-co
- *  refuses a call to such a function from one that is not marked. */
+/** Marks a function that may suspend the calling coroutine. Written first in its declaration and definition;
+ *  tools/check-co refuses a call to such a function from one that is not marked. */
 #define CO_FN
 
 /** Runs fn(&variable) when the variable goes out of scope. fn accepts zeroed and half-built objects. */

@@ -1,8 +1,9 @@
 /*
  * map.c - entries in insertion order, found through a table of indexes.
  *
- * The entries stand in one dense array, so walking is a loop and needs no tombstones; the open-addressed table holds only
- * 32-bit indexes into it (0 is empty) and is at most half full. There is no removal: nothing that uses a Map wants it.
+ * The entries stand in one dense array, so walking is a loop and needs no tombstones; the open-addressed table holds
+ * only 32-bit indexes into it (0 is empty) and is at most half full. There is no removal: nothing that uses a Map wants
+ * it.
  */
 #include "base/map.h"
 

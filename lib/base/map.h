@@ -1,8 +1,8 @@
 /*
  * map.h - a hash map from bytes to pointers, in an arena.
  *
- * Open addressing, keys hashed with the process's random key (str_hash), so that strangers cannot make it slow. Keys are
- * borrowed; copy them into the arena first where they may vanish.
+ * Open addressing, keys hashed with the process's random key (str_hash), so that strangers cannot make it slow. Keys
+ * are borrowed; copy them into the arena first where they may vanish.
  */
 #pragma once
 #include "base/arena.h"

@@ -102,8 +102,8 @@ Err str_to_u64(Str s, uint64_t max, uint64_t *ret) {
     return ERR_OK;
 }
 
-/* SipHash-1-3 (Aumasson, Bernstein). FNV with a secret start was tempting and is not enough: its low bits depend on the low
- * bits of the start alone, so a stranger needs only a few hundred guesses to fill one bucket. */
+/* SipHash-1-3 (Aumasson, Bernstein). FNV with a secret start was tempting and is not enough: its low bits depend on the
+ * low bits of the start alone, so a stranger needs only a few hundred guesses to fill one bucket. */
 #define ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
 #define SIP_ROUND                                                                                                      \
     do {                                                                                                               \

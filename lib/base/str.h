@@ -1,8 +1,8 @@
 /*
  * str.h - borrowed views of bytes.
  *
- * A Str owns nothing and is never assumed to end in NUL. A Str with p == NULL is "absent" (SQL NULL, header not sent), which
- * is not the same as empty.
+ * A Str owns nothing and is never assumed to end in NUL. A Str with p == NULL is "absent" (SQL NULL, header not sent),
+ * which is not the same as empty.
  */
 #pragma once
 #include <stdbool.h>
@@ -50,7 +50,8 @@ ptrdiff_t str_find(Str s, Str needle);
 Str str_slice(Str s, size_t from, size_t to);
 /** Without leading and trailing bytes of `set` (a NUL-terminated list of bytes). */
 Str str_trim(Str s, const char *set);
-/** Cuts at the first `separator`: returns what stands before it and moves *rest behind it. The last piece leaves *rest absent. */
+/** Cuts at the first `separator`: returns what stands before it and moves *rest behind it. The last piece leaves *rest
+ *  absent. */
 Str str_cut(Str *rest, char separator);
 /** Orders by bytes, shorter first on a common prefix; as memcmp. */
 int str_compare(Str a, Str b);

@@ -1,8 +1,9 @@
 /*
  * uuid.c - reading and writing identifiers.
  *
- * ID_FORM_D is System.Text.Json's reader (Utf8Parser, "D"): 36 characters, nothing else. ID_FORM_ANY is Guid.Parse, which the
- * old system's paths go through, with its compatibility forms: inside D and X a group may spell its digits "+12" or "0x12".
+ * ID_FORM_D is System.Text.Json's reader (Utf8Parser, "D"): 36 characters, nothing else. ID_FORM_ANY is Guid.Parse,
+ * which the old system's paths go through, with its compatibility forms: inside D and X a group may spell its digits
+ * "+12" or "0x12".
  */
 #include "base/uuid.h"
 
@@ -91,7 +92,8 @@ static bool take_group(Str *rest, char stop, uint32_t *ret) {
     return true;
 }
 
-/* {0x00112233,0x4455,0x6677,{0x88,0x99,…}}, white space already gone. The 16-bit groups are cut to 16 bits, as there. */
+/* {0x00112233,0x4455,0x6677,{0x88,0x99,…}}, white space already gone. The 16-bit groups are cut to 16 bits, as
+ * there. */
 static bool parse_x(Str s, Id *id) {
     uint32_t value;
     Str rest = str_slice(s, 1, s.n);

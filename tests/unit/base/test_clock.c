@@ -1,5 +1,6 @@
 /*
- * test_clock.c - a clock that can be stopped and shifted, randomness that can be repeated and is not shared by children.
+ * test_clock.c - a clock that can be stopped and shifted, randomness that can be repeated and is not shared by
+ * children.
  */
 #include "base/clock.h"
 

@@ -1,5 +1,6 @@
 /*
- * test_decimal.c - prices as the recordings have them (contracts/http/05-events-price.json), and the edges of System.Decimal.
+ * test_decimal.c - prices as the recordings have them (contracts/http/05-events-price.json), and the edges of
+ * System.Decimal.
  */
 #include "base/decimal.h"
 

@@ -1,5 +1,6 @@
 /*
- * test_instant.c - dates as the recordings have them (contracts/http/03-events-dates.json), and the ends of the calendar.
+ * test_instant.c - dates as the recordings have them (contracts/http/03-events-dates.json), and the ends of the
+ * calendar.
  */
 #include "base/instant.h"
 

@@ -56,7 +56,8 @@ static void every_code_point_goes_and_returns(void **state) {
     buf_done(&buf);
 }
 
-/* All sequences of two bytes and of three that begin with E0-EF: exactly as many are well formed as code points exist. */
+/* All sequences of two bytes and of three that begin with E0-EF: exactly as many are well formed as code points
+ * exist. */
 static void as_many_as_there_are(void **state) {
     (void)state;
     int two = 0, three = 0;
