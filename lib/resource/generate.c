@@ -245,7 +245,7 @@ Err migrate_generate(Ctx *ctx, const Context *context, const GenerateOptions *op
                            STR_ARG(old.schema), context->schema);
     TRY(model_from_context(ctx->arena, context, &new));
     Part parts[2];
-    size_t n;
+    size_t n = 0;
     TRY(plan(&g, &old, &new, &middle, parts, &n));
     if (n == 0) {
         buf_printf(report, "%s: declarations and migrations agree\n", context->name);

@@ -25,7 +25,8 @@ typedef struct GenerateOptions {
  *  flag allows it) goes to `report`. ERR_REFUSED: a dangerous step without its flag; ERR_INVALID: an ambiguous rename; ERR_CONFLICT: see check. */
 MUST_USE Err migrate_generate(Ctx *ctx, const Context *context, const GenerateOptions *options, Buf *report);
 
-/** Declarations, embedded snapshots and the live catalogue agree? One line per disagreement with its place. ERR_CONFLICT when not. */
+/** Declarations, embedded snapshots and the live catalogue agree? One line per disagreement with its place. ERR_CONFLICT
+ *  when not. conn NULL: only what can be known without a database. */
 MUST_USE Err migrate_verify(Ctx *ctx, const Context *context, PGconn *conn, Buf *report);
 
 /** Applies what is missing, each in its transaction, one migrator at a time (advisory lock), lock_timeout with retries. Also

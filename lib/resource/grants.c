@@ -1,0 +1,101 @@
+/*
+ * grants.c - each context's least-privilege role.
+ *
+ * The role owns nothing and cannot log in: workers connect as somebody else and SET ROLE. It may use its schema and
+ * read and write the rows of its own tables; the journal of migrations it may only read. Nothing of another context is granted, so a
+ * query that strays there fails. A connection that may not make roles (a managed Postgres) is told so in the report and goes on:
+ * the tables stand either way, and `usher doctor` says what is missing.
+ */
+#include "resource/migrate_db.h"
+
+static Err role_exists(Migrator *m, bool *ret) {
+    const char *values[] = {m->context->role};
+    PGresult *result = NULL;
+    TRY(migrator_query(m, "SELECT 1 FROM pg_roles WHERE rolname = $1", 1, values, &result));
+    *ret = PQntuples(result) > 0;
+    result_clear(&result);
+    return ERR_OK;
+}
+
+/* Two contexts' or databases' migrators may meet here: roles belong to the whole cluster, our lock to one schema of one database. */
+static Err make_role(Migrator *m) {
+    Err err = migrator_execf(m, NULL, "CREATE ROLE %s NOLOGIN", m->context->role);
+    if (err != ERR_OK && (strcmp(m->sqlstate, "42710") == 0 || strcmp(m->sqlstate, "23505") == 0)) {
+        m->ctx->problem = (Problem){0};
+        return ERR_OK;
+    }
+    return err;
+}
+
+static Err grant_membership(Migrator *m) {
+    const char *values[] = {m->context->role};
+    PGresult *result = NULL;
+    TRY(migrator_query(m, "SELECT pg_has_role(current_user, $1, 'MEMBER')", 1, values, &result));
+    bool member = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    result_clear(&result);
+    return member ? ERR_OK : migrator_execf(m, NULL, "GRANT %s TO CURRENT_USER", m->context->role);
+}
+
+static Err grant_all(Migrator *m) {
+    const char *schema = m->context->schema, *role = m->context->role;
+    return migrator_execf(m, NULL,
+                          "BEGIN; SET LOCAL lock_timeout = '2s'; GRANT USAGE ON SCHEMA %s TO %s; "
+                          "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %s TO %s; "
+                          "REVOKE INSERT, UPDATE, DELETE ON %s.schema_migrations FROM %s; COMMIT",
+                          schema, role, schema, role, schema, role);
+}
+
+Err grants_apply(Migrator *m) {
+    bool there;
+    if (m->context->role == NULL)
+        return ERR_OK;
+    TRY(role_exists(m, &there));
+    Err err = there ? ERR_OK : make_role(m);
+    if (err == ERR_OK)
+        err = grant_membership(m);
+    if (err == ERR_OK)
+        err = grant_all(m);
+    migrator_rollback(m);
+    if (err != ERR_REFUSED)
+        return err;
+    buf_printf(m->report, "%s: role %s could not be made or given its privileges: %.*s; have an administrator do it\n",
+               m->context->name, m->context->role, STR_ARG(m->ctx->problem.message));
+    m->ctx->problem = (Problem){0};
+    return ERR_OK;
+}
+
+static const char VERIFY_SQL[] =
+    "SELECT c.relname, p.privilege, p.wanted FROM pg_class c\n"
+    "CROSS JOIN LATERAL (VALUES ('SELECT', true), ('INSERT', c.relname <> 'schema_migrations'),\n"
+    "  ('UPDATE', c.relname <> 'schema_migrations'), ('DELETE', c.relname <> 'schema_migrations'), ('TRUNCATE', "
+    "false))\n"
+    "  AS p (privilege, wanted)\n"
+    "WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p')\n"
+    "  AND has_table_privilege($2, c.oid, p.privilege) <> p.wanted\n"
+    "ORDER BY 1, 2";
+
+Err grants_verify(Migrator *m, size_t *mistakes) {
+    const char *role = m->context->role;
+    bool there;
+    if (role == NULL)
+        return ERR_OK;
+    TRY(role_exists(m, &there));
+    if (!there) {
+        buf_printf(m->report, "%s: role %s is not there; run usher migrate up as a user that may create roles\n",
+                   m->context->name, role);
+        (*mistakes)++;
+        return ERR_OK;
+    }
+    const char *values[] = {m->context->schema, role};
+    PGresult *result = NULL;
+    TRY(migrator_query(m, VERIFY_SQL, 2, values, &result));
+    for (int row = 0; row < PQntuples(result); row++) {
+        bool wanted = strcmp(PQgetvalue(result, row, 2), "t") == 0;
+        buf_printf(m->report, "%s: role %s %s %s on %s.%s\n", m->context->name, role,
+                   wanted ? "lacks" : "should not have", PQgetvalue(result, row, 1), m->context->schema,
+                   PQgetvalue(result, row, 0));
+        (*mistakes)++;
+    }
+    result_clear(&result);
+    return ERR_OK;
+}
