@@ -210,7 +210,9 @@ static bool take_answer(PgConn *conn, PGresult *answer) {
         return true;
     case PGRES_FATAL_ERROR:
         return slot_error(conn, &slot, answer);
-    default: /* COPY, or out of step: nothing here asks for those */
+    default: /* COPY cannot be in a pipeline: a bug of the statement's author, who must not do it twice */
+        if (slot.round != NULL)
+            slot.round->repeated = true;
         PQclear(answer);
         return false;
     }
