@@ -37,7 +37,8 @@ CC       := ccache $(CC)
 endif
 
 PG_INCLUDE := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
-CPPFLAGS := -Ilib -Iapps -I$(B)/gen -I$(PG_INCLUDE)
+VERSION  := 0.1.0
+CPPFLAGS := -DUSHER_VERSION='"$(VERSION)"' -Ilib -Iapps -I$(B)/gen -I$(PG_INCLUDE)
 LDLIBS   := -lpq -luv -l:libboost_context.a -lpthread
 
 # Lowest layer first. A folder may use those before it (tools/check-layers holds the exact rows).

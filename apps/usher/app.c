@@ -9,6 +9,8 @@
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
 
+#define BUS_WRITERS 4
+
 const Context *const CONTEXTS[] = {
     &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, NULL,
 };
@@ -45,7 +47,8 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .url = settings_database_url(app->settings, context->database_env),
         .role = app->settings->set_role ? str_c(context->role) : (Str){NULL, 0},
         .application_name = arena_printf(app->arena, "usher/%s", context->name),
-        .writers = 1,
+        /* One writer suits sets best; on the transport each queue and outbox holds a transaction of its own. */
+        .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : 1,
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
     };

@@ -25,7 +25,8 @@ typedef struct App {
     Transport *transport;
 } App;
 
-/** Connects to the named contexts (NULL-ended list; NULL: all) on the loop. Problems that a retry can mend are not errors. */
+/** Connects to the named contexts (NULL-ended list; NULL: all) on the loop. Problems that a retry can mend are not
+ *  errors. */
 MUST_USE Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts);
 void app_close(App *app);
 /** The engine of a context, or NULL when it was not opened. */

@@ -95,7 +95,8 @@ static const Option *find_option(const Command *command, const char *name, size_
     return NULL;
 }
 
-/* One "--name", "--name=value" or "--name value". Returns how many argv entries it took, 0 on a mistake (already said). */
+/* One "--name", "--name=value" or "--name value". Returns how many argv entries it took, 0 on a mistake (already
+ * said). */
 static int parse_option(Invocation *call, int left, char **argv) {
     const char *name = argv[0] + 2;
     const char *equals = strchr(name, '=');

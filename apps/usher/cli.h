@@ -2,14 +2,15 @@
  * cli.h - the command line: one table row per command and per option.
  *
  * From these rows come parsing, `usher help`, bash completion and the man page. How to add a command: 1. a cmd_*.c file
- * with its run function and option table; 2. a row in COMMANDS (cli_commands.c); 3. `make docs` renews man page and completion.
+ * with its run function and option table; 2. a row in COMMANDS (cli_commands.c); 3. `make docs` renews man page and
+ * completion.
  *
- * Exit statuses: 0 fine; 1 the command found or did something wrong (a difference, drift, a failed check); 2 wrong use or trouble
- * with the surroundings (no database, unreadable file).
+ * Exit statuses: 0 fine; 1 the command found or did something wrong (a difference, drift, a failed check); 2 wrong use
+ * or trouble with the surroundings (no database, unreadable file).
  */
 #pragma once
-#include "usher/settings.h"
 #include "base/buf.h"
+#include "usher/settings.h"
 
 typedef enum OptionKind { OPTION_FLAG, OPTION_TEXT, OPTION_LIST } OptionKind;
 
@@ -24,10 +25,10 @@ typedef struct Invocation Invocation;
 
 typedef struct Command {
     const char *name;
-    const char *arguments; /* "FILES…"; "" for none */
-    const char *brief;     /* one line */
-    const char *doc;       /* paragraphs for help and man page */
-    const Option *options; /* ended by name == NULL; may be NULL */
+    const char *arguments;            /* "FILES…"; "" for none */
+    const char *brief;                /* one line */
+    const char *doc;                  /* paragraphs for help and man page */
+    const Option *options;            /* ended by name == NULL; may be NULL */
     int arguments_min, arguments_max; /* max -1: any number */
     int (*run)(Invocation *call);
     const char *subcommands; /* "generate verify up down status", for completion; NULL: none */

@@ -7,19 +7,25 @@
 
 const Command COMMANDS[] = {
     {ROW(serve), .arguments = "", .brief = "serve the contexts on the configured databases",
-     .doc = "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
-            "environment\n(`usher help config`). SIGTERM finishes what is in flight and ends; SIGHUP reads the configuration again."},
+     .doc =
+         "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
+         "environment\n(`usher help config`). SIGTERM finishes what is in flight and ends; SIGHUP reads the "
+         "configuration again."},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
-            "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves nothing "
+            "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "
+            "nothing "
             "running when it ends;\nstarts again on the same data."},
     {ROW(reset), .arguments = "", .brief = "empty a development database",
-     .doc = "Empties the contexts' tables, outbox, inbox and transport of the database that `usher dev --data DIR` runs. When it "
+     .doc = "Empties the contexts' tables, outbox, inbox and transport of the database that `usher dev --data DIR` "
+            "runs. When it "
             "returns,\nno earlier message has any later effect. The ten venues stay."},
     {ROW(seed), .arguments = "", .brief = "add sample data",
-     .doc = "Adds sample events and users through the contexts' own actions; does nothing where there are some already."},
+     .doc =
+         "Adds sample events and users through the contexts' own actions; does nothing where there are some already."},
     {ROW(migrate), .arguments = "up|down|status|verify|generate", .arguments_min = 1, .arguments_max = 1,
-     .subcommands = "up down status verify generate", .brief = "bring databases to the declarations, and prove that they agree",
+     .subcommands = "up down status verify generate",
+     .brief = "bring databases to the declarations, and prove that they agree",
      .doc = "up        applies what is missing, one migrator at a time\n"
             "down      takes back down to --to VERSION (exclusive) of one --context\n"
             "status    lists every migration and whether it is applied\n"
@@ -27,19 +33,25 @@ const Command COMMANDS[] = {
             "generate  writes the next numbered migration and snapshot where the declarations have changed; refuses\n"
             "          a destructive step, a table rewrite or a long lock without the --allow that names it"},
     {ROW(routes), .arguments = "", .brief = "list every endpoint",
-     .doc = "The endpoint inventory: method, path, context, action, the quirks that shape it, and the recordings that cover it."},
+     .doc = "The endpoint inventory: method, path, context, action, the quirks that shape it, and the recordings that "
+            "cover it."},
     {ROW(replay), .arguments = "FILES...", .arguments_min = 1, .arguments_max = -1,
      .brief = "replay recorded conversations against a server and compare",
-     .doc = "Sends each recorded request as it was sent, with ids captured from this server's own answers in the place of the\n"
-            "recorded ones, and prints a readable difference per exchange. Exit 1 on a difference that --expect does not name."},
+     .doc = "Sends each recorded request as it was sent, with ids captured from this server's own answers in the place "
+            "of the\n"
+            "recorded ones, and prints a readable difference per exchange. Exit 1 on a difference that --expect does "
+            "not name."},
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
-     .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some off."},
+     .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
+            "off."},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
     {ROW(config), .arguments = "", .brief = "show the configuration as it is read",
-     .doc = "Every setting is an environment variable. Shows each with its value (secrets masked), default and meaning."},
+     .doc =
+         "Every setting is an environment variable. Shows each with its value (secrets masked), default and meaning."},
     {ROW(version), .arguments = "", .brief = "show the version", .doc = "Version, compiler and libraries."},
     {ROW(help), .arguments = "[COMMAND]", .arguments_max = 1, .brief = "explain a command",
-     .doc = "`usher help` lists the commands, `usher help COMMAND` explains one, `usher help config` lists the settings."},
+     .doc =
+         "`usher help` lists the commands, `usher help COMMAND` explains one, `usher help config` lists the settings."},
     {.name = NULL},
 };

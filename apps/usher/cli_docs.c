@@ -12,7 +12,8 @@ static void help_option(const Option *option) {
 
 void cli_help(const Command *command) {
     if (command == NULL) {
-        out_printf("usher - takes over a ticketing backend, and then is that backend\n\nuse: usher COMMAND [OPTIONS]\n\n");
+        out_printf(
+            "usher - takes over a ticketing backend, and then is that backend\n\nuse: usher COMMAND [OPTIONS]\n\n");
         for (const Command *row = COMMANDS; row->name != NULL; row++)
             out_printf("  %-12s %s\n", row->name, row->brief);
         out_printf("\n`usher help COMMAND` says more of one; `usher help config` lists the environment variables.\n");
@@ -53,10 +54,11 @@ static void man_command(Buf *out, const Command *command) {
 }
 
 void cli_man(Buf *out) {
-    buf_add_c(out, ".\\\" Made by `usher help --man`; do not edit.\n.TH USHER 1 \"\" usher \"User Commands\"\n.SH NAME\n"
-                   "usher \\- takes over a ticketing backend, and then is that backend\n.SH SYNOPSIS\n.B usher\n"
-                   ".I COMMAND\n[\\fIOPTIONS\\fR]\n.SH DESCRIPTION\nOne program serves the events, users and tickets "
-                   "contexts on Postgres,\nanswering exactly as the old system does.\n.SH COMMANDS\n");
+    buf_add_c(out,
+              ".\\\" Made by `usher help --man`; do not edit.\n.TH USHER 1 \"\" usher \"User Commands\"\n.SH NAME\n"
+              "usher \\- takes over a ticketing backend, and then is that backend\n.SH SYNOPSIS\n.B usher\n"
+              ".I COMMAND\n[\\fIOPTIONS\\fR]\n.SH DESCRIPTION\nOne program serves the events, users and tickets "
+              "contexts on Postgres,\nanswering exactly as the old system does.\n.SH COMMANDS\n");
     for (const Command *command = COMMANDS; command->name != NULL; command++)
         man_command(out, command);
     buf_add_c(out, ".SH ENVIRONMENT\n");
@@ -66,9 +68,10 @@ void cli_man(Buf *out) {
         if (row->fallback != NULL && row->fallback[0] != '\0')
             buf_printf(out, "Default: %s.\n", row->fallback);
     }
-    buf_add_c(out, ".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nDrain: finish what is in flight, then end. A second SIGINT "
-                   "ends at once.\n.TP\n.B SIGHUP\nRead the configuration again.\n.SH EXIT STATUS\n0 fine; 1 the command "
-                   "found a difference, drift or failed check; 2 wrong use or trouble with the surroundings.\n");
+    buf_add_c(out,
+              ".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nDrain: finish what is in flight, then end. A second SIGINT "
+              "ends at once.\n.TP\n.B SIGHUP\nRead the configuration again.\n.SH EXIT STATUS\n0 fine; 1 the command "
+              "found a difference, drift or failed check; 2 wrong use or trouble with the surroundings.\n");
 }
 
 void cli_completion(Buf *out) {

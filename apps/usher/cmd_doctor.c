@@ -64,23 +64,28 @@ static Str ask(Doctor *doctor, PGconn *conn, const char *subject, const char *sq
 
 static void check_server(Doctor *doctor, const Context *context, PGconn *conn) {
     int version = PQserverVersion(conn);
-    found(doctor, version >= 140000 ? FINE : WRONG, context->name, SAY(doctor, "Postgres %d.%d", version / 10000, version % 10000),
+    found(doctor, version >= 140000 ? FINE : WRONG, context->name,
+          SAY(doctor, "Postgres %d.%d", version / 10000, version % 10000),
           version >= 140000 ? NULL : "usher needs Postgres 14 or newer");
     Str durable = ask(doctor, conn, context->name,
                       "SELECT string_agg(name, ', ') FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', "
-                      "'full_page_writes') AND setting = 'off'", NULL);
+                      "'full_page_writes') AND setting = 'off'",
+                      NULL);
     if (durable.p != NULL && durable.n > 0)
         found(doctor, WARNING, context->name, SAY(doctor, "%.*s off: a crash can lose commits", STR_ARG(durable)),
               "switch them on in postgresql.conf");
     Str skew = ask(doctor, conn, context->name, "SELECT (extract(epoch from clock_timestamp()) * 1000)::bigint", NULL);
-    int64_t server_ms = skew.p == NULL ? 0 : strtoll(skew.p, NULL, 10), ours_ms = instant_to_unix_us(clock_now()) / 1000;
+    int64_t server_ms = skew.p == NULL ? 0 : strtoll(skew.p, NULL, 10),
+            ours_ms = instant_to_unix_us(clock_now()) / 1000;
     int64_t apart = llabs(server_ms - ours_ms);
     if (skew.p != NULL)
-        found(doctor, apart < 2000 ? FINE : WRONG, context->name, SAY(doctor, "clocks are %lld ms apart", (long long)apart),
+        found(doctor, apart < 2000 ? FINE : WRONG, context->name,
+              SAY(doctor, "clocks are %lld ms apart", (long long)apart),
               apart < 2000 ? NULL : "run an NTP client on both machines: dates are compared with both clocks");
     Str spare = ask(doctor, conn, context->name,
                     "SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity WHERE "
-                    "backend_type = 'client backend')", NULL);
+                    "backend_type = 'client backend')",
+                    NULL);
     int64_t needed = 3 * (doctor->settings->http_workers + 2);
     if (spare.p != NULL)
         found(doctor, strtoll(spare.p, NULL, 10) >= needed ? FINE : WARNING, context->name,
@@ -101,7 +106,8 @@ static void check_migrations(Doctor *doctor, const Context *context, PGconn *con
         odd += rows[i].checksum_differs || rows[i].unknown_here;
     }
     if (pending > 0)
-        found(doctor, WRONG, context->name, SAY(doctor, "%zu migrations are not applied", pending), "run `usher migrate up`");
+        found(doctor, WRONG, context->name, SAY(doctor, "%zu migrations are not applied", pending),
+              "run `usher migrate up`");
     else if (odd > 0)
         found(doctor, WRONG, context->name, SAY(doctor, "%zu migrations differ from this usher's", odd),
               "run `usher migrate status` and deploy the usher that applied them");
@@ -118,14 +124,15 @@ static void check_privileges(Doctor *doctor, const Context *context, PGconn *con
               "run `usher migrate up` as a user that may create roles, or set SET_ROLE=false");
         return;
     }
-    Str member = ask(doctor, conn, context->name, "SELECT pg_has_role(current_user, $1, 'MEMBER')::text", context->role);
+    Str member =
+        ask(doctor, conn, context->name, "SELECT pg_has_role(current_user, $1, 'MEMBER')::text", context->role);
     if (member.p != NULL && !str_eq(member, STR("true"))) {
         found(doctor, WRONG, context->name, SAY(doctor, "the URL's user may not become %s", context->role),
               "GRANT that role to it, or set SET_ROLE=false");
         return;
     }
-    Str more = ask(doctor, conn, context->name,
-                   "SELECT rolsuper::text FROM pg_roles WHERE rolname = $1", context->role);
+    Str more =
+        ask(doctor, conn, context->name, "SELECT rolsuper::text FROM pg_roles WHERE rolname = $1", context->role);
     found(doctor, str_eq(more, STR("true")) ? WARNING : FINE, context->name, SAY(doctor, "role %s", context->role),
           str_eq(more, STR("true")) ? "it is a superuser; least privilege would be safer" : NULL);
 }
@@ -158,7 +165,8 @@ static void check_listen(Doctor *doctor) {
             (void)close(fd);
             found(doctor, FINE, "listen", SAY(doctor, "%.*s can be bound", STR_ARG(address)), NULL);
         } else {
-            found(doctor, WARNING, "listen", why, "an usher that serves already explains this; else choose another LISTEN");
+            found(doctor, WARNING, "listen", why,
+                  "an usher that serves already explains this; else choose another LISTEN");
         }
     }
 }
@@ -179,10 +187,12 @@ static void check_limits(Doctor *doctor) {
     if (getrlimit(RLIMIT_NOFILE, &files) == 0)
         found(doctor, (int64_t)files.rlim_cur >= wanted ? FINE : WARNING, "open files",
               SAY(doctor, "%lld allowed, %lld wanted by CONNECTIONS_MAX", (long long)files.rlim_cur, (long long)wanted),
-              (int64_t)files.rlim_cur >= wanted ? NULL : "raise it (ulimit -n, LimitNOFILE=), or lower CONNECTIONS_MAX");
+              (int64_t)files.rlim_cur >= wanted ? NULL
+                                                : "raise it (ulimit -n, LimitNOFILE=), or lower CONNECTIONS_MAX");
     int64_t maps = read_number("/proc/sys/vm/max_map_count");
     if (maps > 0)
-        found(doctor, maps >= 65530 ? FINE : WARNING, "memory maps", SAY(doctor, "vm.max_map_count is %lld", (long long)maps),
+        found(doctor, maps >= 65530 ? FINE : WARNING, "memory maps",
+              SAY(doctor, "vm.max_map_count is %lld", (long long)maps),
               maps >= 65530 ? NULL : "sysctl vm.max_map_count=65530: each coroutine stack takes two");
     int64_t backlog = read_number("/proc/sys/net/core/somaxconn");
     if (backlog > 0 && backlog < 1024)
@@ -204,7 +214,8 @@ int cmd_doctor(Invocation *call) {
     for (const Context *const *context = CONTEXTS; *context != NULL; context++) {
         Buf mistakes CLEANUP(buf_done) = buf_new(NULL, 1024 * 1024);
         if (context_verify(*context, &mistakes) > 0)
-            found(&doctor, WRONG, (*context)->name, arena_str(call->ctx->arena, buf_str(&mistakes)), "mend the declarations");
+            found(&doctor, WRONG, (*context)->name, arena_str(call->ctx->arena, buf_str(&mistakes)),
+                  "mend the declarations");
         check_context(&doctor, *context);
     }
     check_listen(&doctor);

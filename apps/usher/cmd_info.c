@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#include "json/json.h"
 #include "legacy/quirks.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 #include "usher/coverage.h"
+#include "json/json.h"
 
 static int print_buf(Invocation *call, const Buf *out, const char *what) {
     Str text;
@@ -26,15 +26,15 @@ static int print_buf(Invocation *call, const Buf *out, const char *what) {
 
 const Option OPTIONS_routes[] = {
     {"json", OPTION_FLAG, NULL, "print JSON"},
-    {"contracts", OPTION_TEXT, "DIR", "folder of the recordings (default: contracts); shows which of them cover each route"},
+    {"contracts", OPTION_TEXT, "DIR",
+     "folder of the recordings (default: contracts); shows which of them cover each route"},
     {.name = NULL},
 };
 
 static const char *method_name(Method method) {
-    static const char *const names[] = {
-        [METHOD_OTHER] = "?",
+    static const char *const names[] = {[METHOD_OTHER] = "?",
 #define NAME(name) [METHOD_##name] = #name,
-        HTTP_METHODS(NAME)
+                                        HTTP_METHODS(NAME)
 #undef NAME
     };
     return names[method];

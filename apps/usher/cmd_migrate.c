@@ -3,10 +3,10 @@
  */
 #include <stdlib.h>
 
-#include "json/json.h"
 #include "resource/migrate.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
+#include "json/json.h"
 
 const Option OPTIONS_migrate[] = {
     {"context", OPTION_TEXT, "NAME", "only this context: events, users, tickets, bus"},
@@ -88,7 +88,8 @@ static Err status(Invocation *call, const Context *context, PGconn *conn, Buf *r
             continue;
         }
         buf_printf(report, "%-8s %04d %-32s %s%.*s%s%s\n", context->name, row->version, row->name,
-                   row->applied ? "applied " : "pending", STR_ARG(row->applied_at.p == NULL ? STR("") : row->applied_at),
+                   row->applied ? "applied " : "pending",
+                   STR_ARG(row->applied_at.p == NULL ? STR("") : row->applied_at),
                    row->checksum_differs ? " - its text has changed since" : "",
                    row->unknown_here ? " - unknown to this usher: a newer one applied it" : "");
     }
@@ -99,9 +100,10 @@ static Err generate(Invocation *call, const Context *context, PGconn *conn, Buf 
     (void)conn;
     const char *source = option_text(call, "source");
     const char *folder = strcmp(context->name, "bus") == 0 ? "lib/bus" : NULL;
-    Str directory = folder != NULL ? arena_printf(call->ctx->arena, "%s/%s/migrations", source == NULL ? "." : source, folder)
-                                   : arena_printf(call->ctx->arena, "%s/apps/core_%s/migrations",
-                                                  source == NULL ? "." : source, context->name);
+    Str directory = folder != NULL
+                        ? arena_printf(call->ctx->arena, "%s/%s/migrations", source == NULL ? "." : source, folder)
+                        : arena_printf(call->ctx->arena, "%s/apps/core_%s/migrations", source == NULL ? "." : source,
+                                       context->name);
     if (directory.p == NULL)
         return ERR_NO_MEMORY;
     GenerateOptions options = {
@@ -119,7 +121,8 @@ static const struct {
     PerContext run;
     bool needs_database;
 } SUBCOMMANDS[] = {
-    {"up", up, true}, {"down", down, true}, {"status", status, true}, {"verify", verify, true}, {"generate", generate, false},
+    {"up", up, true},         {"down", down, true},          {"status", status, true},
+    {"verify", verify, true}, {"generate", generate, false},
 };
 
 static Err run_one(Invocation *call, size_t subcommand, const Settings *settings, const Context *context, Buf *report) {

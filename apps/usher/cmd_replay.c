@@ -1,8 +1,8 @@
 /*
  * cmd_replay.c - `usher replay`: recordings, a server, and the differences that nobody expected.
  *
- * An --expect file is a list of {"scenario", "exchange" (left out: all), "reason"}: differences that are wanted. One that no longer
- * differs is told too, so that the list stays true.
+ * An --expect file is a list of {"scenario", "exchange" (left out: all), "reason"}: differences that are wanted. One
+ * that no longer differs is told too, so that the list stays true.
  */
 #include <stdlib.h>
 
@@ -64,7 +64,8 @@ static Err target_of(Invocation *call, ReplayTarget *ret) {
     const char *url = option_text(call, "against");
     Str rest = url == NULL ? STR("http://127.0.0.1:5000") : str_c(url);
     if (!str_starts_with(rest, STR("http://")))
-        return ctx_problem(call->ctx, ERR_INVALID, "against", "--against takes http://HOST:PORT, not \"%.*s\"", STR_ARG(rest));
+        return ctx_problem(call->ctx, ERR_INVALID, "against", "--against takes http://HOST:PORT, not \"%.*s\"",
+                           STR_ARG(rest));
     rest = str_slice(rest, 7, rest.n);
     rest = str_cut(&rest, '/');
     uint64_t port = 80;
@@ -150,8 +151,8 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
                 tell(tally, row);
         }
         if (tally->json == NULL)
-            out_printf("%-24.*s %4zu exchanges, %zu differ, %zu of them unexpected\n", STR_ARG(result.name), result.exchanges,
-                       result.differing, tally->unexpected - before);
+            out_printf("%-24.*s %4zu exchanges, %zu differ, %zu of them unexpected\n", STR_ARG(result.name),
+                       result.exchanges, result.differing, tally->unexpected - before);
     }
     return ERR_OK;
 }
@@ -164,7 +165,8 @@ int cmd_replay(Invocation *call) {
     int status;
     const char *directory = option_text(call, "data") == NULL ? "var" : option_text(call, "data");
     bool resets = option_flag(call, "reset");
-    if (target_of(call, &target) != ERR_OK || read_expectations(call->ctx, option_text(call, "expect"), &expectations) != ERR_OK)
+    if (target_of(call, &target) != ERR_OK ||
+        read_expectations(call->ctx, option_text(call, "expect"), &expectations) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");
     if (resets && dev_data_environment(call->ctx, directory) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");

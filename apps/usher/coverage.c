@@ -7,8 +7,8 @@
 
 #include <glob.h>
 
-#include "json/json.h"
 #include "usher/files.h"
+#include "json/json.h"
 
 #define RECORDING_MAX (32 * 1024 * 1024)
 
@@ -49,7 +49,8 @@ static Err read_recording(Ctx *ctx, Coverage *coverage, const char *path, size_t
     if (counts == NULL)
         return ERR_NO_MEMORY;
     const Json *exchanges = json_member(recording, "exchanges");
-    for (const Json *exchange = exchanges == NULL ? NULL : exchanges->first; exchange != NULL; exchange = exchange->next)
+    for (const Json *exchange = exchanges == NULL ? NULL : exchanges->first; exchange != NULL;
+         exchange = exchange->next)
         count_exchange(ctx, coverage, counts, json_member(exchange, "request"));
     coverage->names[coverage->n] = json_text(json_member(recording, "name"));
     coverage->counts[coverage->n++] = counts;

@@ -23,7 +23,8 @@ static Err make_folder(Ctx *ctx, const char *path, mode_t mode) {
 }
 
 /* The account that Postgres runs under must be able to reach the folder; a folder below one that is closed to others (a
- * home of root, say) is not. The cluster then lives in a folder of its own under the system's temporary place that outlives a boot. */
+ * home of root, say) is not. The cluster then lives in a folder of its own under the system's temporary place that
+ * outlives a boot. */
 static bool others_can_enter(const char *path) {
     char walk[PATH_MAX];
     if (strlen(path) >= sizeof walk)
@@ -71,7 +72,7 @@ Err dev_data_open(Ctx *ctx, const char *directory, DevData *ret) {
     for (const char *c = absolute; *c != '\0'; c++)
         hash = (hash ^ (uint8_t)*c) * 1099511628211ULL;
     Str aside = arena_printf(ctx->arena, "/var/tmp/usher-%016llx", (unsigned long long)hash);
-    bool long_path = strlen(absolute) + sizeof "/run" + sizeof SOCKET_NAME > sizeof ((struct sockaddr_un *)0)->sun_path;
+    bool long_path = strlen(absolute) + sizeof "/run" + sizeof SOCKET_NAME > sizeof((struct sockaddr_un *)0)->sun_path;
     if (geteuid() == 0 && !others_can_enter(absolute))
         place = aside.p;
     if (data.directory == NULL || aside.p == NULL)
@@ -106,8 +107,9 @@ Err dev_data_environment(Ctx *ctx, const char *directory) {
     Err err = file_read(ctx, path.p, 64 * 1024, &text);
     if (err == ERR_NOT_FOUND) {
         ctx->problem = (Problem){0};
-        return ctx_problem(ctx, ERR_NOT_FOUND, NULL, "there is no development database under %s; `usher dev --data %s` makes one",
-                           directory, directory);
+        return ctx_problem(ctx, ERR_NOT_FOUND, NULL,
+                           "there is no development database under %s; `usher dev --data %s` makes one", directory,
+                           directory);
     }
     TRY(err);
     Str rest = text;

@@ -16,7 +16,8 @@ typedef struct DevData {
     int lock;
 } DevData;
 
-/** Makes the folder and works out the paths. ERR_IO, ERR_CONFLICT: another `usher dev` runs on it; the problem says how to mend. */
+/** Makes the folder and works out the paths. ERR_IO, ERR_CONFLICT: another `usher dev` runs on it; the problem says how
+ *  to mend. */
 MUST_USE Err dev_data_open(Ctx *ctx, const char *directory, DevData *ret);
 /** Writes usher.env. */
 MUST_USE Err dev_data_publish(Ctx *ctx, const DevData *data);

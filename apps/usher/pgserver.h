@@ -1,8 +1,8 @@
 /*
  * pgserver.h - the Postgres that `usher dev` runs for itself.
  *
- * Durable (fsync on), on a unix socket only, as another user when started as root, and tied to our life: the kernel tells it
- * to stop when we die in whatever way (PR_SET_PDEATHSIG).
+ * Durable (fsync on), on a unix socket only, as another user when started as root, and tied to our life: the kernel
+ * tells it to stop when we die in whatever way (PR_SET_PDEATHSIG).
  */
 #pragma once
 #include <sys/types.h>

@@ -1,9 +1,10 @@
 /*
  * replay.h - recorded conversations against a live server.
  *
- * The rules of comparison are those of the recordings' own README: status, body text after ids captured from this server's
- * answers stand in the place of the recorded ones, and the headers a client can see. Not compared: Date, Server, framing, header order,
- * reason phrase, HTTP version; trace ids by form only. A list without a defined order is sorted by its recorded key first.
+ * The rules of comparison are those of the recordings' own README: status, body text after ids captured from this
+ * server's answers stand in the place of the recorded ones, and the headers a client can see. Not compared: Date,
+ * Server, framing, header order, reason phrase, HTTP version; trace ids by form only. A list without a defined order is
+ * sorted by its recorded key first.
  */
 #pragma once
 #include "http/http.h"

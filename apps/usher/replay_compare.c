@@ -5,13 +5,19 @@
 
 #include "usher/replay.h"
 
-#define CANONICAL_MAX (64 * 1024 * 1024)
+#define CANONICAL_MAX        (64 * 1024 * 1024)
 #define STRUCTURAL_LINES_MAX 12
 
 static const char *const COMPARED[] = {
-    "content-type",  "location", "allow",
-    "cache-control", "expires",  "pragma",
-    "etag",          "access-control-allow-origin", "access-control-allow-methods",
+    "content-type",
+    "location",
+    "allow",
+    "cache-control",
+    "expires",
+    "pragma",
+    "etag",
+    "access-control-allow-origin",
+    "access-control-allow-methods",
     "access-control-allow-headers",
 };
 

@@ -1,9 +1,9 @@
 /*
  * replay_request.c - a recorded request as bytes.
  *
- * `raw` holds every byte, one code point up to U+00FF each. Otherwise method, path, headers and one of body, body_base64 and
- * body_generator. A numeric Content-Length is renewed, since swapped ids could have changed the body's length; beside a
- * generator it stays as recorded.
+ * `raw` holds every byte, one code point up to U+00FF each. Otherwise method, path, headers and one of body,
+ * body_base64 and body_generator. A numeric Content-Length is renewed, since swapped ids could have changed the body's
+ * length; beside a generator it stays as recorded.
  */
 #include "usher/replay.h"
 

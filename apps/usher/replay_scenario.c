@@ -4,17 +4,19 @@
  * A connection per request, as the recorder had. After an exchange behind which messages were consumed, a GET that
  * differs is asked again until it is equal or the settle time is over.
  */
+#include <time.h>
+
 #include "http/client.h"
 #include "usher/files.h"
 #include "usher/replay.h"
 
-#define RECORDING_MAX (64 * 1024 * 1024)
+#define RECORDING_MAX     (64 * 1024 * 1024)
 #define ANSWER_TIMEOUT_MS 20000
-#define AGAIN_AFTER_MS 20
-#define EXCHANGE_BYTES (192 * 1024 * 1024)
+#define AGAIN_AFTER_MS    20
+#define EXCHANGE_BYTES    (192 * 1024 * 1024)
 
 typedef struct Scenario {
-    Ctx *ctx;         /* lives as long as the report */
+    Ctx *ctx; /* lives as long as the report */
     const ReplayTarget *target;
     const Json *captures;
     Ids ids;
@@ -29,7 +31,8 @@ static void sleep_ms(int64_t ms) {
 }
 
 static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAnswer *got) {
-    for (const Json *capture = s->captures == NULL ? NULL : s->captures->first; capture != NULL; capture = capture->next) {
+    for (const Json *capture = s->captures == NULL ? NULL : s->captures->first; capture != NULL;
+         capture = capture->next) {
         if (json_i64(json_member(capture, "exchange"), -1) != index)
             continue;
         Str value = capture_value(arena, capture, got);
@@ -77,7 +80,8 @@ static Err ask(Scenario *s, Arena *arena, int64_t index, const Json *exchange, B
         return ERR_OK;
     }
     if (err != ERR_OK && err != ERR_EOF)
-        return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port, err_name(err));
+        return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port,
+                           err_name(err));
     TRY(take_captures(s, arena, index, &got));
     TRY(expected_of(s, arena, exchange, &want));
     return replay_compare(arena, &want, &got, lines, ret_n);
@@ -149,8 +153,7 @@ Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, Repl
         return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: it has no list \"exchanges\"", path);
     *ret = (ReplayResult){.name = json_text(json_member(recording, "name")), .exchanges = exchanges->count};
     ret->last = &ret->first;
-    Scenario scenario = {
-        .ctx = ctx, .target = target, .captures = json_member(recording, "captures"), .result = ret};
+    Scenario scenario = {.ctx = ctx, .target = target, .captures = json_member(recording, "captures"), .result = ret};
     int64_t index = 0;
     for (const Json *exchange = exchanges->first; exchange != NULL; exchange = exchange->next)
         TRY(replay_exchange(&scenario, index++, exchange));

@@ -1,10 +1,10 @@
 /*
  * reset.c - empties a development database.
  *
- * One transaction. First the bus gate: relays and consumers hold it shared while a batch is in hand, so once it is ours no
- * batch is half done and none begins; that is why no earlier message can have an effect afterwards. Then all tables are
- * truncated in the order in which writers lock them (context tables before their outbox), so that no writer and we can wait
- * for each other in a circle. Tables seeded by a migration (the venues) stay.
+ * One transaction. First the bus gate: relays and consumers hold it shared while a batch is in hand, so once it is ours
+ * no batch is half done and none begins; that is why no earlier message can have an effect afterwards. Then all tables
+ * are truncated in the order in which writers lock them (context tables before their outbox), so that no writer and we
+ * can wait for each other in a circle. Tables seeded by a migration (the venues) stay.
  */
 #include "usher/app.h"
 

@@ -2,7 +2,8 @@
  * seed.c - sample data, made by the contexts' own actions.
  *
  * The events and users come into being exactly as if clients had asked for them: with messages in the outbox, which the
- * relay and the consumers turn into tickets once they run. Dates are relative to now, so that sample events never run out.
+ * relay and the consumers turn into tickets once they run. Dates are relative to now, so that sample events never run
+ * out.
  */
 #include "core_events/core_events.h"
 #include "core_events/event.h"
@@ -12,7 +13,7 @@
 #include "usher/app.h"
 
 #define SEED_DEADLINE_MS 30000
-#define DAY_TICKS (86400LL * TICKS_PER_SECOND)
+#define DAY_TICKS        (86400LL * TICKS_PER_SECOND)
 
 static const struct {
     const char *name;
@@ -20,9 +21,9 @@ static const struct {
     int days_ahead, start_hour, hours;
     const char *price;
 } SAMPLE_EVENTS[] = {
-    {"Opening Night", 0, 14, 19, 3, "45.00"},     {"Jazz in the Round", 9, 21, 20, 2, "32.50"},
-    {"City Derby", 7, 30, 15, 2, "28.00"},        {"Comedy Gala", 8, 37, 19, 3, "39.95"},
-    {"Winter Symphony", 5, 45, 19, 2, "52.25"},   {"Indie All Dayer", 2, 60, 12, 10, "64.00"},
+    {"Opening Night", 0, 14, 19, 3, "45.00"},   {"Jazz in the Round", 9, 21, 20, 2, "32.50"},
+    {"City Derby", 7, 30, 15, 2, "28.00"},      {"Comedy Gala", 8, 37, 19, 3, "39.95"},
+    {"Winter Symphony", 5, 45, 19, 2, "52.25"}, {"Indie All Dayer", 2, 60, 12, 10, "64.00"},
 };
 
 static const struct {

@@ -1,7 +1,8 @@
 /*
  * serve.c - the roles: what a worker of each kind sets up, and how it ends.
  *
- *   http     serves clients; every worker has its own listening sockets (SO_REUSEPORT), bound by the supervisor before the
+ *   http     serves clients; every worker has its own listening sockets (SO_REUSEPORT), bound by the supervisor before
+ *   the
  *            first fork, so that a worker that dies leaves its backlog to its successor
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
@@ -15,7 +16,7 @@
 #include "usher/app.h"
 
 #define LISTENERS_MAX 8
-#define WORKERS_MAX 256
+#define WORKERS_MAX   256
 
 /* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
 static int sockets[WORKERS_MAX][LISTENERS_MAX];
@@ -153,7 +154,10 @@ static int count_of(const Settings *settings, const char *role, int64_t count) {
 
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
     const Role roles[] = {
-        {.name = "http", .count = count_of(settings, "http", settings->http_workers), .start = start_http, .drain = drain_http},
+        {.name = "http",
+         .count = count_of(settings, "http", settings->http_workers),
+         .start = start_http,
+         .drain = drain_http},
         {.name = "relay", .count = count_of(settings, "relay", 1), .start = start_relay, .drain = drain_loops},
         {.name = "consume", .count = count_of(settings, "consume", 1), .start = start_consume, .drain = drain_loops},
         {.name = NULL},

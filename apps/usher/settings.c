@@ -1,7 +1,8 @@
 /*
  * settings.c - the table of settings.
  *
- * How to add one: 1. a member in Settings; 2. a row here; 3. use it. Help, `usher config` and doctor follow from the row.
+ * How to add one: 1. a member in Settings; 2. a row here; 3. use it. Help, `usher config` and doctor follow from the
+ * row.
  */
 #include "usher/settings.h"
 
@@ -54,8 +55,9 @@ const Setting SETTINGS[] = {
      .kind = SETTING_BOOL,
      .offset = S(set_role),
      .fallback = "true",
-     .doc = "Take on each context's least-privilege role (usher_events …) after connecting; false where each URL has its "
-            "own user."},
+     .doc =
+         "Take on each context's least-privilege role (usher_events …) after connecting; false where each URL has its "
+         "own user."},
     {.env = "LISTEN",
      .kind = SETTING_TEXT,
      .offset = S(listen),
