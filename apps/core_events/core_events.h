@@ -4,6 +4,6 @@
  * Events announces each change with MESSAGE_EVENT_UPSERTED and consumes nothing.
  */
 #pragma once
-#include "resource/resource.h"
+#include "core_events/event.h"
 
 extern const Context CORE_EVENTS_CONTEXT;

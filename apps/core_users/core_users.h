@@ -4,6 +4,6 @@
  * Users announces each change with MESSAGE_USER_UPSERTED and consumes nothing.
  */
 #pragma once
-#include "resource/resource.h"
+#include "core_users/user.h"
 
 extern const Context CORE_USERS_CONTEXT;

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "pg/pg.h"
@@ -21,7 +20,7 @@
 #define INITDB_LIMIT_MS 120000
 #define START_LIMIT_MS  60000
 #define STOP_LIMIT_MS   10000
-#define POLL_NS         20000000
+#define POLL_MS         20
 
 /* Durable defaults; sized so that a development machine does not notice it. */
 static const char CONFIGURATION[] = "\n# usher dev\n"
@@ -169,7 +168,7 @@ static Err wait_until_up(Ctx *ctx, const DevData *data, pid_t pid) {
         if (clock_mono_ms() > deadline)
             return ctx_problem(ctx, ERR_TIMEOUT, NULL, "Postgres did not answer within %d s; see %s",
                                START_LIMIT_MS / 1000, data->log);
-        (void)nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
+        clock_sleep_ms(POLL_MS);
     }
     return ERR_OK;
 }

@@ -4,8 +4,6 @@
  * A connection per request, as the recorder had. After an exchange behind which messages were consumed, a GET that
  * differs is asked again until it is equal or the settle time is over.
  */
-#include <time.h>
-
 #include "http/client.h"
 #include "usher/files.h"
 #include "usher/replay.h"
@@ -23,12 +21,6 @@ typedef struct Scenario {
     ReplayResult *result;
     bool may_settle;
 } Scenario;
-
-static void sleep_ms(int64_t ms) {
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
-    while (nanosleep(&time, &time) != 0) {
-    }
-}
 
 static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAnswer *got) {
     for (const Json *capture = s->captures == NULL ? NULL : s->captures->first; capture != NULL;
@@ -134,10 +126,10 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
             break;
         }
         arena_reset(arena);
-        sleep_ms(AGAIN_AFTER_MS);
+        clock_sleep_ms(AGAIN_AFTER_MS);
     }
     if (settles)
-        sleep_ms(s->target->pause_ms);
+        clock_sleep_ms(s->target->pause_ms);
     return ERR_OK;
 }
 

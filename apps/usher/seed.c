@@ -6,9 +6,7 @@
  * out.
  */
 #include "core_events/core_events.h"
-#include "core_events/event.h"
 #include "core_users/core_users.h"
-#include "core_users/user.h"
 #include "runtime/co.h"
 #include "usher/app.h"
 

@@ -54,6 +54,12 @@ int64_t clock_mono_ns(void) {
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+void clock_sleep_ms(int64_t ms) {
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {
+    }
+}
+
 int64_t clock_mono_ms(void) {
     return clock_mono_ns() / 1000000;
 }

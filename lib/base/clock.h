@@ -13,6 +13,8 @@ Instant clock_now(void);
 /** Milliseconds and nanoseconds that never go back; not related to the wall clock. */
 int64_t clock_mono_ms(void);
 int64_t clock_mono_ns(void);
+/** Blocks the whole process. For the command line only: a worker waits with co_sleep. */
+void clock_sleep_ms(int64_t ms);
 
 /** Tests: the wall clock stands still at t until clock_thaw; monotonic time goes on. */
 void clock_freeze(Instant t);
