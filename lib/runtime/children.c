@@ -18,7 +18,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS   5000
 #define HEALTHY_MS       10000 /* who lived this long starts with the first back-off again */
-#define KILL_GRACE_MS    1000  /* workers leave by themselves at the drain deadline; SIGKILL comes this much later */
+#define KILL_GRACE_MS    500   /* workers leave by themselves at the drain deadline; SIGKILL comes this much later */
 
 /* What a child must not keep of its parent's: the signals of the supervisor and the pipes of its siblings. */
 static void close_parents(const Supervisor *sv) {

@@ -62,7 +62,7 @@ CO_FN Err co_wait_fd(int fd, int events, int64_t deadline_ms) MUST_USE;
 /** While shielded, cancellation and ctx's deadline are held back (commit in flight, cleanup). Returns the former state. */
 bool co_shield(bool on);
 
-/** How many run now, how many stacks were made, and the deepest stack use seen in bytes (0 unless USHER_STACK_WATERMARK=1). */
+/** How many live now, how many ended ones are kept for reuse, the most that ever lived at once, and the deepest stack use seen in bytes (0 unless USHER_STACK_WATERMARK=1). */
 typedef struct CoStats {
     size_t live, pooled, peak, watermark_bytes;
 } CoStats;

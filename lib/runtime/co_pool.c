@@ -32,11 +32,10 @@ static void push(Co **list, size_t *n, Co *co) {
     (*n)++;
 }
 
-static void destroy(Loop *loop, Co *co) {
+static void destroy(Co *co) {
     arena_free(co->arena);
     stack_free(&co->stack);
     heap_free(co);
-    loop->n_made--;
 }
 
 static Co *make(Loop *loop) {
@@ -49,7 +48,6 @@ static Co *make(Loop *loop) {
     }
     if (loop->watermark)
         stack_paint(&co->stack);
-    loop->n_made++;
     return co;
 }
 
@@ -86,7 +84,7 @@ void co_pool_give(Loop *loop, Co *co) {
         return;
     }
     if (loop->n_cold == CO_COLD_MAX) {
-        destroy(loop, co);
+        destroy(co);
         return;
     }
     stack_cool(&co->stack);
@@ -98,7 +96,7 @@ void co_pool_give(Loop *loop, Co *co) {
 void co_pool_free(Loop *loop) {
     Co *co;
     while ((co = pop(&loop->warm, &loop->n_warm)) != NULL)
-        destroy(loop, co);
+        destroy(co);
     while ((co = pop(&loop->cold, &loop->n_cold)) != NULL)
-        destroy(loop, co);
+        destroy(co);
 }

@@ -39,7 +39,7 @@ struct Loop {
     CoQueue ready;   /* run in this turn */
     CoQueue yielded; /* run in the next one, after a poll that does not block */
     Co *live;        /* all that have not ended */
-    size_t n_live, n_peak, n_made, live_max;
+    size_t n_live, n_peak, live_max;
     Co *warm, *cold; /* ended, to be used again; the cold ones' stacks hold no memory */
     size_t n_warm, n_cold;
     size_t watermark_bytes;
@@ -101,5 +101,5 @@ void co_pool_free(Loop *loop);
 void co_fd_free_all(Loop *loop);
 
 /* overflow.c */
-/** Installs, once per process, the handler that names a coroutine whose stack overflowed. */
+/** Installs, unless it is, the handler that names a coroutine whose stack overflowed. */
 void overflow_install(void);

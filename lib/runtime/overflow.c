@@ -35,8 +35,8 @@ static void on_fault(int signo, siginfo_t *info, void *context) {
 }
 
 void overflow_install(void) {
-    static bool installed;
-    if (installed)
+    struct sigaction now;
+    if (sigaction(SIGSEGV, NULL, &now) != 0 || now.sa_sigaction == on_fault)
         return;
     stack_t old;
     if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE) != 0) {
@@ -46,5 +46,6 @@ void overflow_install(void) {
     }
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigemptyset(&action.sa_mask);
-    installed = sigaction(SIGSEGV, &action, &former) == 0;
+    former = now;
+    sigaction(SIGSEGV, &action, NULL);
 }

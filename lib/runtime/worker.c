@@ -15,7 +15,7 @@
 #include "runtime/log.h"
 #include "runtime/supervisor_impl.h"
 
-#define LAST_CANCEL_MS 500 /* for what still runs after the drain */
+#define LAST_CANCEL_MS 250 /* for what still runs after the drain */
 
 /* A process is one worker. */
 static struct {
