@@ -120,9 +120,8 @@ void pool_set_error(PgPool *pool, const char *message) {
     if (message == pool->last_error)
         return;
     snprintf(pool->last_error, sizeof pool->last_error, "%s", message);
-    size_t n = strlen(pool->last_error);
-    while (n > 0 && pool->last_error[n - 1] == '\n')
-        pool->last_error[--n] = '\0';
+    /* The first line says what; libpq's others guess why. */
+    pool->last_error[strcspn(pool->last_error, "\n")] = '\0';
 }
 
 bool pg_pool_ready(const PgPool *pool) {

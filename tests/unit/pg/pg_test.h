@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "../base/unit.h"
-#include "pg/pg.h"
+#include "pg/pg_private.h"
 
 typedef struct TestPg {
     Loop *loop;
@@ -99,9 +99,20 @@ typedef struct TestJob {
     void *arg;
 } TestJob;
 
+/* A transaction's caller does not wait for its rollback; a test that looks from the side must. */
+UNUSED static bool test_recovering(void) {
+    bool any = false;
+    for (int i = 0; test.pool != NULL && i < test.pool->writers_n; i++)
+        any = any || test.pool->writers[i]->recovering;
+    return any;
+}
+
 UNUSED static void test_job(Ctx *ctx, void *arg) {
     const TestJob *job = arg;
     job->fn(ctx, job->arg);
+    co_shield(true);
+    while (test_recovering() && co_yield () == ERR_OK) {
+    }
     if (--test.left == 0)
         loop_stop(test.loop);
 }
