@@ -109,6 +109,8 @@ typedef struct CompatStyle {
     bool not_found_put_400;     /* unknown id on PUT: 400 form 1; off: 404 */
     bool cors_any;              /* Access-Control-Allow-Origin: * and any preflight */
     bool methods_any_case;      /* "get" works */
+    bool
+        body_errors_500; /* bad chunk, body over the limit: form 3; off: 400, 413. No quirk sets it: a hole, not a habit */
 } CompatStyle;
 
 typedef struct CompatApp {
