@@ -235,14 +235,14 @@ static void make_generated(const Resource *resource, void *input) {
     }
 }
 
-/* Updates and destroys clash by their row unless they say otherwise: one statement writes a row once. Of two creates of one key the
- * statement itself refuses the second. */
+/* Derived actions clash by their row unless they say otherwise: one statement writes a row once, and tells whose messages go out
+ * by the row's key. */
 static void find_clash(const ActionQueue *queue, Joined *joined) {
     const Action *action = queue->action;
     joined->clashes = true;
     if (action->clash_key != NULL)
         joined->clash = action->clash_key(joined->member.input);
-    else if (queue->derived.sql != NULL && action->kind != ACTION_CREATE)
+    else if (queue->derived.sql != NULL)
         joined->clash = resource_key_of(queue->resource, joined->member.input);
     else
         joined->clashes = false;

@@ -10,6 +10,10 @@
 
 static void engine_turn(TurnHook *hook) {
     Engine *engine = (Engine *)((char *)hook - offsetof(Engine, hook));
+    if (engine->closed) {
+        arena_free(engine->arena);
+        return;
+    }
     engine_start_reads(engine);
     engine_start_set(engine);
 }
@@ -92,8 +96,11 @@ void engine_free(Engine *engine) {
     if (engine == NULL)
         return;
     /* Sets and reads are coroutines that point here: the worker ends its coroutines (co_drain) before its engines. */
-    ASSERT(!engine->set_running && engine->reads_running == 0 && !engine->hook.armed);
-    arena_free(engine->arena);
+    ASSERT(!engine->set_running);
+    ASSERT(engine->reads_running == 0);
+    engine->closed = true;
+    if (!engine->hook.armed) /* otherwise its hook is the last who knows it */
+        arena_free(engine->arena);
 }
 
 PgPool *engine_pool(Engine *engine) {
@@ -105,7 +112,7 @@ const Context *engine_context(Engine *engine) {
 }
 
 static Str with_schema(Arena *arena, const char *schema, Str sql) {
-    static const Str mark = STR("{schema}");
+    const Str mark = STR("{schema}");
     Buf out = buf_new(arena, 65536);
     for (ptrdiff_t at; (at = str_find(sql, mark)) >= 0; sql = str_slice(sql, (size_t)at + mark.n, sql.n)) {
         buf_add(&out, str_slice(sql, 0, (size_t)at));

@@ -98,7 +98,7 @@ struct Engine {
     ActionQueue *ready_first, *ready_last;
     KeyedQueue *keyed;
     size_t n_keyed;
-    bool set_running;
+    bool set_running, closed;
     size_t reads_running;
     Joined *taken[SET_MEMBERS_MAX]; /* of the running set */
     Member *members[SET_MEMBERS_MAX];
