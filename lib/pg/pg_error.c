@@ -57,7 +57,9 @@ Err error_from_result(Ctx *ctx, const PGresult *error) {
         message = PQresultErrorMessage(error);
     /* No state: libpq's own words, and those are about the connection. */
     Err code = state == NULL ? ERR_UNAVAILABLE : sqlstate_to_err(state);
-    return ctx_problem(ctx, code, constraint, "%s", message);
+    /* A problem borrows its field's name, and the result is about to go. A refused copy: no field. */
+    Str field = constraint == NULL ? (Str){NULL, 0} : arena_str(ctx->arena, str_c(constraint));
+    return ctx_problem(ctx, code, field.p, "%s", message);
 }
 
 Err error_plain(Ctx *ctx, Err code, const char *message) {
