@@ -205,7 +205,8 @@ static void add_parameter_names(Buf *sql, Str storage) {
     const char *comma = "";
     for (Str rest = storage; rest.p != NULL;) {
         Str one = str_cut(&rest, ',');
-        buf_printf(sql, "%s%.*s", comma, STR_ARG(str_trim(str_cut(&one, '='), " ")));
+        Str name = str_trim(str_cut(&one, '='), " "); /* STR_ARG evaluates twice */
+        buf_printf(sql, "%s%.*s", comma, STR_ARG(name));
         comma = ", ";
     }
 }
