@@ -34,9 +34,9 @@ static void check_column(Checker *c, const char *query, PGresult *description, c
                          const char *name, const char *suffix, Oid want) {
     int field = field_of(description, name, suffix);
     if (field < 0)
-        mistake(&c->v, "query %s returns a %s, but lacks its column %s%s", query, resource->name, name, suffix);
+        mistake(&c->v, "query %s returns %s rows, but lacks column %s%s", query, resource->name, name, suffix);
     else if (PQftype(description, field) != want)
-        mistake(&c->v, "query %s: column %s%s has type %u, a %s needs %u", query, name, suffix,
+        mistake(&c->v, "query %s: column %s%s has type %u, %s needs %u", query, name, suffix,
                 PQftype(description, field), resource->name, want);
 }
 
