@@ -60,7 +60,7 @@ void child_start(Supervisor *sv, Child *child) {
     }
     if (fds[0] >= 0)
         close(fds[0]);
-    LOG_E(NULL, "cannot fork", F_C("role", child->role->name), F_C("why", strerrordesc_np(error)));
+    LOG_E(NULL, "cannot fork", F_C("worker", child->role->name), F_C("why", strerrordesc_np(error)));
     died(sv, child);
 }
 
@@ -80,7 +80,7 @@ static void died(Supervisor *sv, Child *child) {
         return;
     int64_t now_ms = clock_mono_ms();
     if (too_many(sv, child, now_ms)) {
-        LOG_E(NULL, "giving up: workers of one role die too often", F_C("role", child->role->name),
+        LOG_E(NULL, "giving up: workers of one role die too often", F_C("worker", child->role->name),
               F_INT("deaths", MAX_OF(sv->options->intensity, 1)), F_INT("period_ms", sv->options->period_ms));
         supervisor_stop(sv, 1);
         return;
@@ -94,13 +94,13 @@ static void died(Supervisor *sv, Child *child) {
 static void log_end(const Supervisor *sv, const Child *child, int status) {
     if (WIFSIGNALED(status)) {
         const char *name = sigabbrev_np(WTERMSIG(status));
-        LOG_E(NULL, "worker killed", F_C("role", child->role->name), F_INT("index", child->index),
+        LOG_E(NULL, "worker killed", F_C("worker", child->role->name), F_INT("index", child->index),
               F_INT("worker_pid", child->pid), F_C("signal", name == NULL ? "unknown" : name),
               F_BOOL("core", WCOREDUMP(status) != 0));
         return;
     }
     LogLevel level = sv->stopping && WEXITSTATUS(status) == 0 ? LOG_INFO : LOG_WARN;
-    LOG_AT(NULL, level, "worker ended", F_C("role", child->role->name), F_INT("index", child->index),
+    LOG_AT(NULL, level, "worker ended", F_C("worker", child->role->name), F_INT("index", child->index),
            F_INT("worker_pid", child->pid), F_INT("exit", WEXITSTATUS(status)));
 }
 

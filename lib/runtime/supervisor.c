@@ -103,7 +103,7 @@ static void take_ready(Supervisor *sv, Child *child) {
     if (n != 1)
         return; /* it died: SIGCHLD tells */
     child->ready = true;
-    LOG_I(NULL, "worker ready", F_C("role", child->role->name), F_INT("index", child->index),
+    LOG_I(NULL, "worker ready", F_C("worker", child->role->name), F_INT("index", child->index),
           F_INT("worker_pid", child->pid));
     if (sv->announced) {
         notify_status(sv, "");

@@ -89,6 +89,14 @@ static void a_child_gets_what_was_asked_and_nothing_else(void **state) {
     close(leak);
 }
 
+static uint64_t mask_of(const char *name) {
+    char script[64];
+    snprintf(script, sizeof script, "grep %s /proc/self/status", name);
+    const char *line = output_of((ProcessOptions){0}, script);
+    assert_true(strlen(line) > strlen("SigXxx:\t"));
+    return strtoull(line + strlen("SigXxx:\t"), NULL, 16);
+}
+
 static void signals_are_those_of_a_new_process(void **state) {
     (void)state;
     sigset_t all;
@@ -96,13 +104,13 @@ static void signals_are_those_of_a_new_process(void **state) {
     sigfillset(&all);
     signal(SIGPIPE, SIG_IGN);
     sigprocmask(SIG_SETMASK, &all, &before);
-    char blocked[64];
-    snprintf(blocked, sizeof blocked, "%s", output_of((ProcessOptions){0}, "grep SigBlk /proc/self/status"));
-    const char *ignored = output_of((ProcessOptions){0}, "grep SigIgn /proc/self/status");
+    uint64_t blocked = mask_of("SigBlk");
+    uint64_t ignored = mask_of("SigIgn");
     sigprocmask(SIG_SETMASK, &before, NULL);
     signal(SIGPIPE, SIG_DFL);
-    assert_string_equal(blocked, "SigBlk:\t0000000000000000\n");
-    assert_string_equal(ignored, "SigIgn:\t0000000000000000\n");
+    assert_int_equal(blocked, 0);
+    /* 32 and 33 belong to the C library, which lets nobody touch them; whoever started the tests may have ignored them. */
+    assert_int_equal(ignored & ~(UINT64_C(3) << 31), 0);
 }
 
 static void another_user(void **state) {
