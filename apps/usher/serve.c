@@ -28,6 +28,8 @@ static struct {
     HttpServer *server;
     CompatApp compat;
     CompatStyle style;
+    Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
+    Consumer consumers[CONTEXTS_MAX];
     Co *loops[CONTEXTS_MAX];
     size_t n_loops;
 } self;
@@ -73,11 +75,12 @@ static Err start_relay(Worker *worker) {
             has_outbox = has_outbox || strcmp((*resource)->name, "outbox") == 0;
         if (!has_outbox)
             continue;
-        Relay relay = {.engine = self.app.engines[i],
-                       .transport = self.app.transport,
-                       .batch = (size_t)settings->relay_batch,
-                       .poll_ms = settings->relay_poll_ms};
-        TRY(relay_start(worker->loop, &relay, &self.loops[self.n_loops++]));
+        Relay *relay = &self.relays[self.n_loops];
+        *relay = (Relay){.engine = self.app.engines[i],
+                         .transport = self.app.transport,
+                         .batch = (size_t)settings->relay_batch,
+                         .poll_ms = settings->relay_poll_ms};
+        TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
     return ERR_OK;
 }
@@ -87,12 +90,13 @@ static Err start_consume(Worker *worker) {
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
-        Consumer consumer = {.name = *queue,
-                             .engine = app_engine(&self.app, "tickets"),
-                             .transport = self.app.transport,
-                             .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
-                             .batch = (size_t)settings->consumer_batch};
-        TRY(consumer_start(worker->loop, &consumer, &self.loops[self.n_loops++]));
+        Consumer *consumer = &self.consumers[self.n_loops];
+        *consumer = (Consumer){.name = *queue,
+                               .engine = app_engine(&self.app, "tickets"),
+                               .transport = self.app.transport,
+                               .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
+                               .batch = (size_t)settings->consumer_batch};
+        TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return ERR_OK;
 }
