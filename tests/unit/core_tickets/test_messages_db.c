@@ -116,14 +116,14 @@ static void run_set_job(Ctx *ctx, void *arg) {
 static void of_several_messages_in_a_set_the_last_stays(void **state) {
     NEED_DATABASE();
     ContextDb *db = *state;
-    enum { MESSAGES = 30 };
-    EventUpserted messages[MESSAGES];
-    Member members[MESSAGES];
-    Member *list[MESSAGES];
-    Ctx ctxs[MESSAGES];
+    enum { BATCH = 30 };
+    EventUpserted messages[BATCH];
+    Member members[BATCH];
+    Member *list[BATCH];
+    Ctx ctxs[BATCH];
     SetJob job = {.db = db};
-    for (int i = 0; i < MESSAGES; i++) {
-        char price[8];
+    for (int i = 0; i < BATCH; i++) {
+        char price[16];
         snprintf(price, sizeof price, "%d.5", i);
         messages[i] = event_of(i % 3, 5, price);
         ctxs[i] = db->ctx;
@@ -134,7 +134,7 @@ static void of_several_messages_in_a_set_the_last_stays(void **state) {
     job.set = (Set){.resource = &TICKETS_EVENT_RESOURCE,
                     .action = resource_action(&TICKETS_EVENT_RESOURCE, "upsert"),
                     .members = list,
-                    .n = MESSAGES,
+                    .n = BATCH,
                     .ctx = &db->ctx};
     assert_int_equal(co_spawn(db->loop, run_set_job, &job, NULL, NULL), ERR_OK);
     loop_run(db->loop);
