@@ -1,13 +1,12 @@
 /*
  * apply.c - migrate_up and migrate_down.
  *
- * A migration and its journal row are one commit, so that a migrator that dies leaves either both or neither. Statements wait for locks at most
- * LOCK_TIMEOUT: behind a waiting ALTER TABLE every reader of that table queues, so giving up and trying again later is
- * kinder than waiting. What is marked `-- usher: no transaction` runs statement by statement and is written to be repeatable;
- * it is recorded when its last statement is done.
+ * A migration and its journal row are one commit, so that a migrator that dies leaves either both or neither.
+ * Statements wait for locks at most LOCK_TIMEOUT: behind a waiting ALTER TABLE every reader of that table queues, so
+ * giving up and trying again later is kinder than waiting. What is marked `-- usher: no transaction` runs statement by
+ * statement and is written to be repeatable; it is recorded when its last statement is done.
  */
 #include <stdio.h>
-#include <time.h>
 
 #include "resource/migrate_db.h"
 #include "resource/sqltext.h"
@@ -18,9 +17,8 @@
 #define ATTEMPTS_MAX         10
 #define BACKOFF_MS_MAX       2000
 
-static void back_off(int attempt) {
-    int64_t ms = MIN_OF((int64_t)50 << attempt, (int64_t)BACKOFF_MS_MAX);
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000L}, NULL);
+static void back_off(Migrator *m, int attempt) {
+    migrator_pause(m, MIN_OF((int64_t)50 << attempt, (int64_t)BACKOFF_MS_MAX));
 }
 
 static Err journal_write(Migrator *m, const Migration *migration, bool up) {
@@ -70,7 +68,7 @@ static Err run(Migrator *m, const Migration *migration, bool up) {
         migrator_rollback(m);
         if (err != ERR_RETRY || (m->ctx->deadline_ms > 0 && clock_mono_ms() >= m->ctx->deadline_ms))
             break;
-        back_off(attempt);
+        back_off(m, attempt);
     }
     if (alone && PQstatus(m->conn) == CONNECTION_OK)
         PQclear(PQexec(m->conn, "RESET lock_timeout"));

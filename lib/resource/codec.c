@@ -1,8 +1,9 @@
 /*
  * codec.c - a struct's members to parameters and back from rows, driven by the attribute table.
  *
- * An Instant is two columns (resource.h): microseconds in one, and in the other what a timestamptz cannot hold, the offset it
- * was written with and the 100-ns digit. A missing value keeps the second column at 0, so that it can stay NOT NULL.
+ * An Instant is two columns (resource.h): microseconds in one, and in the other what a timestamptz cannot hold, the
+ * offset it was written with and the 100-ns digit. A missing value keeps the second column at 0, so that it can stay
+ * NOT NULL.
  */
 #include "resource/compose.h"
 
@@ -44,7 +45,7 @@ Instant instant_with_fine(Instant coarse, int16_t fine) {
     return instant_from_pg_us(instant_to_pg_us(coarse, &unused_ticks), digit, (int16_t)((fine - digit) / 10));
 }
 
-/* --- to parameters ------------------------------------------------------------------------------------------------------------ */
+/* --- to parameters ----------------------------------------------------------------------------------------- */
 
 static Oid scalar_oid(Type type) {
     static const Oid OIDS[] = {[TYPE_BOOL] = OID_BOOL,       [TYPE_INT16] = OID_INT2,          [TYPE_INT32] = OID_INT4,
@@ -160,7 +161,7 @@ void resource_add_array(PgParams *params, const Attribute *attribute, const void
     pg_array_end(params);
 }
 
-/* --- from rows ---------------------------------------------------------------------------------------------------------------- */
+/* --- from rows --------------------------------------------------------------------------------------------- */
 
 /* The column of this name, tried first where the declared order would have it; -1: not in the answer. */
 static int find_column(const PgResult *result, const char *name, const char *suffix, int *guess) {

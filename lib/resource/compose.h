@@ -1,12 +1,12 @@
 /*
  * compose.h - SQL derived from declarations, and the parameters that go with it. Internal to lib/resource and lib/bus.
  *
- * A statement is composed once at start-up; binding fills its parameters from a set. Both walk the declarations in the same
- * order, which is the only agreement between them, and they stand side by side in sql.c for that reason.
+ * A statement is composed once at start-up; binding fills its parameters from a set. Both walk the declarations in the
+ * same order, which is the only agreement between them, and they stand side by side in sql.c for that reason.
  *
- * One derived action over a whole set is one statement: the rows come in as arrays, the messages of those rows that were
- * really written go to the outbox, and the relay is woken, all in the one commit. Rows it did not write (an identity refused
- * them, or their key is not there) are missing from the answer, and so are their messages.
+ * One derived action over a whole set is one statement: the rows come in as arrays, the messages of those rows that
+ * were really written go to the outbox, and the relay is woken, all in the one commit. Rows it did not write (an
+ * identity refused them, or their key is not there) are missing from the answer, and so are their messages.
  */
 #pragma once
 #include "resource/resource.h"
@@ -15,18 +15,21 @@
 MUST_USE Err compose_get(Arena *arena, const Resource *resource, Statement *ret);
 
 /**
- * The statement of a derived create, update or destroy (action->run == NULL). Its answer has a row per member that was written;
- * column 0 is the row's key. A create lets identities decide (ON CONFLICT DO NOTHING); an update that breaks one fails as a whole with
+ * The statement of a derived create, update or destroy (action->run == NULL). Its answer has a row per member that was
+ * written; column 0 is the row's key. A create lets identities decide (ON CONFLICT DO NOTHING); an update that breaks
+ * one fails as a whole with
  * 23505. With context's outbox the last parameters are the set's messages.
  */
 MUST_USE Err compose_action(Arena *arena, const Context *context, const Resource *resource, const Action *action,
                             Statement *ret);
-/** Its parameters, from the members whose outcome is ERR_OK. Updates and destroys are bound in order of key, so that two sets lock in one order. */
+/** Its parameters, from the members whose outcome is ERR_OK. Updates and destroys are bound in order of key, so that
+ *  two sets lock in one order. */
 MUST_USE Err compose_bind(PgParams *params, const Context *context, const Set *set);
 
 /** Inserts messages into the context's outbox and wakes the relay: for actions with a run of their own. */
 MUST_USE Err compose_outbox(Arena *arena, const Context *context, Statement *ret);
-/** Its parameters: the outgoing of all members whose outcome is ERR_OK, in order of arrival. Returns how many messages. */
+/** Its parameters: the outgoing of all members whose outcome is ERR_OK, in order of arrival. Returns how many
+ *  messages. */
 size_t compose_outbox_bind(PgParams *params, const Set *set);
 
 /** The context's outbox resource, or NULL. Its NOTIFY channel is "<schema>_outbox". */

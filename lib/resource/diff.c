@@ -30,7 +30,7 @@ Buf diff_sql(Differ *d) {
     return buf_new(d->arena, MODEL_SQL_MAX);
 }
 
-/* --- rules -------------------------------------------------------------------------------------------------------------------- */
+/* --- rules ------------------------------------------------------------------------------------------------- */
 
 /* The same thing under another name, which must be new too. */
 static const Rule *renamed_rule(const Table *old, const Table *new, const Rule *want) {
@@ -156,7 +156,7 @@ static void add_rules(Differ *d, const Table *old, const Table *new, bool foreig
     }
 }
 
-/* --- tables ------------------------------------------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------------------------------ */
 
 static void drop_tables(Differ *d) {
     for (const Table *t = d->from->tables; t < d->from->tables + d->from->table_n; t++) {
@@ -189,7 +189,8 @@ static void create_tables(Differ *d) {
     }
 }
 
-/* A new table has no rows to check, so its foreign keys block nothing of its own; the referenced table is locked for a moment. */
+/* A new table has no rows to check, so its foreign keys block nothing of its own; the referenced table is locked for a
+ * moment. */
 static void create_foreign_keys(Differ *d, const Table *new) {
     for (const Rule *r = new->rules; r < new->rules + new->rule_n; r++) {
         if (r->kind != RULE_FOREIGN)

@@ -1,9 +1,10 @@
 /*
  * diff_column.c - what happens to columns, and which of it Postgres does by rewriting or scanning the table.
  *
- * Rules taken from ALTER TABLE's Notes (Postgres 15): a constant or stable default is stored once in the catalogue, a volatile
- * one or an identity rewrites; a type change rewrites unless the old bytes are valid for the new type, which of our types is only
- * true for numeric that gets wider at the same scale; SET NOT NULL scans unless a validated CHECK already proves it.
+ * Rules taken from ALTER TABLE's Notes (Postgres 15): a constant or stable default is stored once in the catalogue, a
+ * volatile one or an identity rewrites; a type change rewrites unless the old bytes are valid for the new type, which
+ * of our types is only true for numeric that gets wider at the same scale; SET NOT NULL scans unless a validated CHECK
+ * already proves it.
  */
 #include "resource/diff_column.h"
 
@@ -162,7 +163,7 @@ void diff_columns(Differ *d, const Table *old, const Table *new) {
     }
 }
 
-/* --- what is put off to the second migration ---------------------------------------------------------------------------------- */
+/* --- what is put off to the second migration --------------------------------------------------------------- */
 
 static bool direct(Arena *arena, const char *const *allow, Str table, Str part) {
     Str flag = arena_printf(arena, "lock:%.*s.%.*s", STR_ARG(table), STR_ARG(part));

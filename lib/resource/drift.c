@@ -1,15 +1,16 @@
 /*
  * drift.c - `usher migrate verify`: do declarations, snapshots, journal and the live catalogue agree?
  *
- * Postgres rewrites what it is told (IN becomes = ANY, casts appear), so declared SQL cannot be compared with the catalogue as text. The
- * declared tables are therefore made once more, as temporary tables in a transaction that is rolled back, and the two sides are
- * compared as the same server prints them. The alternative, a parser that knows how Postgres prints expressions, would have to follow every release.
+ * Postgres rewrites what it is told (IN becomes = ANY, casts appear), so declared SQL cannot be compared with the
+ * catalogue as text. The declared tables are therefore made once more, as temporary tables in a transaction that is
+ * rolled back, and the two sides are compared as the same server prints them. The alternative, a parser that knows how
+ * Postgres prints expressions, would have to follow every release.
  */
 #include "resource/diff.h"
 #include "resource/migrate_db.h"
 
-/* One line per thing: table, kind, name, what it is. $1: the schema; empty: the temporary tables. search_path is set so that the schema's own
- * names print bare on both sides. */
+/* One line per thing: table, kind, name, what it is. $1: the schema; empty: the temporary tables. search_path is set so
+ * that the schema's own names print bare on both sides. */
 static const char CATALOGUE_SQL[] =
     "WITH space AS (SELECT CASE WHEN $1 = '' THEN pg_my_temp_schema() ELSE to_regnamespace($1)::oid END AS oid),\n"
     "tables AS (SELECT c.* FROM pg_class c JOIN space ON c.relnamespace = space.oid\n"
@@ -60,7 +61,7 @@ static Err read_catalogue(Migrator *m, const char *schema, const char *search_pa
     return migrator_query(m, CATALOGUE_SQL, 1, values, ret);
 }
 
-/* --- comparing two ordered lists ---------------------------------------------------------------------------------------------- */
+/* --- comparing two ordered lists --------------------------------------------------------------------------- */
 
 static int compare_rows(PGresult *a, int i, PGresult *b, int j) {
     for (int column = 0; column < 3; column++) {
@@ -142,7 +143,7 @@ Err drift_verify(Migrator *m, size_t *mistakes) {
     return compare_live(m, &model, mistakes);
 }
 
-/* --- the other two sides ------------------------------------------------------------------------------------------------------ */
+/* --- the other two sides ----------------------------------------------------------------------------------- */
 
 static Err verify_snapshot(Migrator *m, size_t *mistakes) {
     Model old = {.schema = str_c(m->context->schema)}, new;

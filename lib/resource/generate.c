@@ -1,9 +1,10 @@
 /*
- * generate.c - `usher migrate generate`: declarations against the last snapshot, and the files that lead from one to the other.
+ * generate.c - `usher migrate generate`: declarations against the last snapshot, and the files that lead from one to
+ * the other.
  *
- * The folder is the truth about what was generated, not what is embedded in this binary: two runs without a build between
- * them must not write the same number twice. Nothing is written before everything is known to be writable: refusals, questions and SQL
- * come first, files last, and files of a run that fails half way are taken away again.
+ * The folder is the truth about what was generated, not what is embedded in this binary: two runs without a build
+ * between them must not write the same number twice. Nothing is written before everything is known to be writable:
+ * refusals, questions and SQL come first, files last, and files of a run that fails half way are taken away again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -23,7 +24,7 @@ typedef struct Generator {
     Str snapshot;
 } Generator;
 
-/* --- the last snapshot -------------------------------------------------------------------------------------------------------- */
+/* --- the last snapshot ------------------------------------------------------------------------------------- */
 
 static Err read_file(Ctx *ctx, const char *path, Str *ret) {
     FILE *file = fopen(path, "re");
@@ -84,7 +85,7 @@ static Err find_last(Generator *g) {
     return read_file(g->ctx, newest.p, &g->snapshot);
 }
 
-/* --- refusing ----------------------------------------------------------------------------------------------------------------- */
+/* --- refusing ---------------------------------------------------------------------------------------------- */
 
 static size_t report_refusals(Generator *g, const Changes *changes) {
     size_t refused = 0;
@@ -98,7 +99,7 @@ static size_t report_refusals(Generator *g, const Changes *changes) {
     return refused;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------------------------------- */
 
 typedef struct Part {
     Changes up, down;
@@ -195,7 +196,7 @@ static Err write_parts(Generator *g, Part *parts, size_t n) {
     return err;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------------------------- */
+/* --- the whole --------------------------------------------------------------------------------------------- */
 
 static void append(Changes *changes, const Changes *more) {
     if (more->first == NULL)

@@ -2,9 +2,9 @@
  * grants.c - each context's least-privilege role.
  *
  * The role owns nothing and cannot log in: workers connect as somebody else and SET ROLE. It may use its schema and
- * read and write the rows of its own tables; the journal of migrations it may only read. Nothing of another context is granted, so a
- * query that strays there fails. A connection that may not make roles (a managed Postgres) is told so in the report and goes on:
- * the tables stand either way, and `usher doctor` says what is missing.
+ * read and write the rows of its own tables; the journal of migrations it may only read. Nothing of another context is
+ * granted, so a query that strays there fails. A connection that may not make roles (a managed Postgres) is told so in
+ * the report and goes on: the tables stand either way, and `usher doctor` says what is missing.
  */
 #include "resource/migrate_db.h"
 
@@ -17,7 +17,8 @@ static Err role_exists(Migrator *m, bool *ret) {
     return ERR_OK;
 }
 
-/* Two contexts' or databases' migrators may meet here: roles belong to the whole cluster, our lock to one schema of one database. */
+/* Two contexts' or databases' migrators may meet here: roles belong to the whole cluster, our lock to one schema of one
+ * database. */
 static Err make_role(Migrator *m) {
     Err err = migrator_execf(m, NULL, "CREATE ROLE %s NOLOGIN", m->context->role);
     if (err != ERR_OK && (strcmp(m->sqlstate, "42710") == 0 || strcmp(m->sqlstate, "23505") == 0)) {

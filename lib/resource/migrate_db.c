@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "resource/migrate_db.h"
 
@@ -79,11 +78,18 @@ void migrator_rollback(Migrator *m) {
         PQclear(PQexec(m->conn, "ROLLBACK"));
 }
 
-/* --- lock --------------------------------------------------------------------------------------------------------------------- */
+void migrator_pause(Migrator *m, int64_t ms) {
+    char sql[64];
+    snprintf(sql, sizeof sql, "SELECT pg_sleep(%lld / 1000.0)", (long long)ms);
+    if (PQstatus(m->conn) == CONNECTION_OK)
+        PQclear(PQexec(m->conn, sql));
+}
+
+/* --- lock -------------------------------------------------------------------------------------------------- */
 
 #define LOCK_KEY     "hashtextextended('usher migrate %s', 0)"
 #define LOCK_WAIT_MS 60000
-#define LOCK_POLL_NS 20000000L
+#define LOCK_POLL_MS 20
 
 Err migrator_lock(Migrator *m) {
     int64_t deadline = m->ctx->deadline_ms > 0 ? m->ctx->deadline_ms : clock_mono_ms() + LOCK_WAIT_MS;
@@ -97,7 +103,7 @@ Err migrator_lock(Migrator *m) {
         if (clock_mono_ms() >= deadline)
             return ctx_problem(m->ctx, ERR_TIMEOUT, NULL, "%s: another migrator is at work on schema %s",
                                m->context->name, m->context->schema);
-        nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_NS}, NULL);
+        migrator_pause(m, LOCK_POLL_MS);
     }
 }
 
@@ -108,7 +114,7 @@ void migrator_unlock(Migrator *m) {
         PQclear(PQexec(m->conn, sql));
 }
 
-/* --- journal ------------------------------------------------------------------------------------------------------------------ */
+/* --- journal ----------------------------------------------------------------------------------------------- */
 
 static Err exists(Migrator *m, const char *sql, bool *ret) {
     PGresult *result = NULL;

@@ -1,5 +1,6 @@
 /*
- * migrate_db.h - what up, down, status and verify share: statements with their SQLSTATE, the journal, the lock. Internal.
+ * migrate_db.h - what up, down, status and verify share: statements with their SQLSTATE, the journal, the lock.
+ * Internal.
  */
 #pragma once
 #include "resource/migrate.h"
@@ -14,9 +15,10 @@ typedef struct Migrator {
 } Migrator;
 
 /**
- * One text, which may hold several statements. Not pg_sync_exec: here the SQLSTATE decides what is tried again, and each failure replaces
- * the problem of the one before.
- * ERR_RETRY: lock_timeout, deadlock, serialization; ERR_REFUSED: no privilege; ERR_CONFLICT: a constraint; ERR_UNAVAILABLE; ERR_INTERNAL.
+ * One text, which may hold several statements. Not pg_sync_exec: here the SQLSTATE decides what is tried again, and
+ * each failure replaces the problem of the one before.
+ * ERR_RETRY: lock_timeout, deadlock, serialization; ERR_REFUSED: no privilege; ERR_CONFLICT: a constraint;
+ * ERR_UNAVAILABLE; ERR_INTERNAL.
  */
 MUST_USE Err migrator_exec(Migrator *m, const char *sql, PGresult **ret);
 MUST_USE Err migrator_query(Migrator *m, const char *sql, int n, const char *const *values, PGresult **ret);
@@ -24,10 +26,12 @@ MUST_USE Err migrator_query(Migrator *m, const char *sql, int n, const char *con
 MUST_USE Err migrator_execf(Migrator *m, PGresult **ret, const char *format, ...) PRINTF_LIKE(3, 4);
 /** Ends a transaction that may be open, whatever its state. */
 void migrator_rollback(Migrator *m);
+/** Waits in the server, where there is no loop to wait in: a connection that breaks meanwhile ends the wait. */
+void migrator_pause(Migrator *m, int64_t ms);
 void result_clear(PGresult **result);
 
-/** One migrator per schema and database at a time. Polls, because one that waited inside the server would hold a snapshot that CREATE
- *  INDEX CONCURRENTLY in turn waits for. ERR_TIMEOUT after ctx's deadline or a minute. */
+/** One migrator per schema and database at a time. Polls, because one that waited inside the server would hold a
+ *  snapshot that CREATE INDEX CONCURRENTLY in turn waits for. ERR_TIMEOUT after ctx's deadline or a minute. */
 MUST_USE Err migrator_lock(Migrator *m);
 void migrator_unlock(Migrator *m);
 

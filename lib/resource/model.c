@@ -1,8 +1,8 @@
 /*
  * model.c - declarations become tables, columns and constraints.
  *
- * Names of what nobody named follow Postgres' own habit (events_pkey, tickets_event_id_fkey), so that they read as expected
- * in \d and in error messages.
+ * Names of what nobody named follow Postgres' own habit (events_pkey, tickets_event_id_fkey), so that they read as
+ * expected in \d and in error messages.
  */
 #include "resource/model.h"
 #include "resource/compose.h"
@@ -69,7 +69,7 @@ bool name_is_reserved(Str name) {
     return str_find((Str){WORDS, sizeof WORDS - 1}, (Str){padded, name.n + 2}) >= 0;
 }
 
-/* --- from declarations -------------------------------------------------------------------------------------------------------- */
+/* --- from declarations ------------------------------------------------------------------------------------- */
 
 typedef struct Maker {
     Arena *arena;
@@ -152,8 +152,8 @@ static void make_primary_key(Maker *maker, const Resource *resource, Table *tabl
 }
 
 /* A text may be longer than an index row (2704 bytes of 8 kB pages), so a hashed identity indexes its digest. decode(…,
- * 'escape') with backslashes doubled is the bytes of the text, exactly, and IMMUTABLE; convert_to() says it more plainly but is only
- * STABLE, and Postgres refuses it in an index. */
+ * 'escape') with backslashes doubled is the bytes of the text, exactly, and IMMUTABLE; convert_to() says it more
+ * plainly but is only STABLE, and Postgres refuses it in an index. */
 static void add_identity_column(const Resource *resource, const Identity *identity, const char *name, Buf *sql) {
     const Attribute *a = resource_attribute(resource, name);
     if (identity->hashed && a != NULL && a->type == TYPE_TEXT)

@@ -1,9 +1,10 @@
 /*
  * model.h - a context's tables as plain values: what declarations, snapshots and migrations are compared by. Internal.
  *
- * Declarations speak of attributes, Postgres of columns and constraints; a Model is the second, in names and SQL fragments. Everything
- * about migrations goes Model → Model: declarations and snapshot both become one, diff.c compares two, ddl.c writes SQL from one.
- * All of it lives in one arena and is never changed after it was made (renames make a copy).
+ * Declarations speak of attributes, Postgres of columns and constraints; a Model is the second, in names and SQL
+ * fragments. Everything about migrations goes Model → Model: declarations and snapshot both become one, diff.c compares
+ * two, ddl.c writes SQL from one. All of it lives in one arena and is never changed after it was made (renames make a
+ * copy).
  */
 #pragma once
 #include "resource/resource.h"

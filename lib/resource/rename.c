@@ -1,11 +1,11 @@
 /*
  * rename.c - renames are told, never guessed.
  *
- * From two lists of columns "one was renamed" and "one was dropped, another added" look the same, and the wrong guess costs a column of
- * data. So a rename is either declared (.renamed_from), or said on the command line, or asked about.
+ * From two lists of columns "one was renamed" and "one was dropped, another added" look the same, and the wrong guess
+ * costs a column of data. So a rename is either declared (.renamed_from), or said on the command line, or asked about.
  *
- * A rename also renames every word in the definitions of constraints and indexes, because Postgres does so by itself; without
- * that each would look changed and be built again.
+ * A rename also renames every word in the definitions of constraints and indexes, because Postgres does so by itself;
+ * without that each would look changed and be built again.
  */
 #include <stdarg.h>
 
@@ -38,7 +38,7 @@ Change *changes_add(Arena *arena, Changes *changes, const Buf *sql, const char *
     return change;
 }
 
-/* --- words of SQL fragments --------------------------------------------------------------------------------------------------- */
+/* --- words of SQL fragments -------------------------------------------------------------------------------- */
 
 static bool is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
@@ -79,7 +79,7 @@ static Err replace_in(Arena *arena, Str *sql, Str old, Str new) {
     return ERR_OK;
 }
 
-/* --- doing it ----------------------------------------------------------------------------------------------------------------- */
+/* --- doing it ---------------------------------------------------------------------------------------------- */
 
 typedef struct Renamer {
     Ctx *ctx;
@@ -179,7 +179,8 @@ static Err apply_asked(Renamer *r, const char *text) {
     return ERR_OK;
 }
 
-/* .renamed_from stays in the source after its migration; it only counts while the old name is there and the new is not. */
+/* .renamed_from stays in the source after its migration; it only counts while the old name is there and the new is
+ * not. */
 static Err apply_declared(Renamer *r) {
     for (size_t t = 0; t < r->model->table_n; t++) {
         Table *table = &r->model->tables[t];
@@ -220,7 +221,7 @@ Err rename_apply(Ctx *ctx, const Model *from, const Model *to, const char *const
     return ERR_OK;
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------------------------ */
 
 static bool allowed(const char *const *allow, const char *kind, Str table, Str column) {
     char flag[2 * MODEL_NAME_MAX + 32];

@@ -1,10 +1,10 @@
 /*
  * resource.h - a context is declared, not programmed.
  *
- * A resource is a C struct and const tables that say what it is (attributes, identities, indexes, checks, relationships) and
- * what may be done with it (actions, validations, policies). From the same tables come DDL and migrations, prepared SQL,
- * row ↔ struct conversion, the API surfaces and documents. What the compiler cannot see (names in strings)
- * resource_verify() checks at boot and in a unit test.
+ * A resource is a C struct and const tables that say what it is (attributes, identities, indexes, checks,
+ * relationships) and what may be done with it (actions, validations, policies). From the same tables come DDL and
+ * migrations, prepared SQL, row ↔ struct conversion, the API surfaces and documents. What the compiler cannot see
+ * (names in strings) resource_verify() checks at boot and in a unit test.
  *
  * Tables end with a zero row: {0}.
  */
@@ -14,7 +14,7 @@
 #include "pg/pg.h"
 #include "runtime/ctx.h"
 
-/* --- attributes ------------------------------------------------------------------------------------------------------------- */
+/* --- attributes -------------------------------------------------------------------------------------------- */
 
 typedef enum Type {
     TYPE_NONE,
@@ -30,7 +30,8 @@ typedef enum Type {
 } Type;
 
 /* An Instant is stored losslessly in two columns: `name` timestamptz (cut to microseconds) and `name_fine` smallint =
- * offset_minutes * 10 + 100-ns digit. An attribute with .coarse = true has only the first (our own bookkeeping times). */
+ * offset_minutes * 10 + 100-ns digit. An attribute with .coarse = true has only the first (our own bookkeeping
+ * times). */
 
 typedef struct JsonText {
     Str text;
@@ -108,7 +109,7 @@ typedef struct Relationship {
     const char *attribute; /* ours for BELONGS_TO, theirs for HAS_MANY */
 } Relationship;
 
-/* --- actions ---------------------------------------------------------------------------------------------------------------- */
+/* --- actions ----------------------------------------------------------------------------------------------- */
 
 typedef struct Resource Resource;
 typedef struct Action Action;
@@ -145,7 +146,8 @@ struct Set {
 
 typedef enum ActionKind { ACTION_READ = 1, ACTION_CREATE, ACTION_UPDATE, ACTION_DESTROY, ACTION_CUSTOM } ActionKind;
 
-/** One rule over a member's input, checked before the action runs, in table order. Refusing: ctx_problem and its code. */
+/** One rule over a member's input, checked before the action runs, in table order. Refusing: ctx_problem and its
+ *  code. */
 typedef struct Validation {
     const char *name;
     Err (*check)(Ctx *ctx, const void *input);
@@ -163,12 +165,14 @@ struct Action {
     Id (*clash_key)(const void *input);
     /**
      * Runs a whole set inside a transaction: decides each member's outcome, sends the writes. NULL: derived from kind.
-     * The engine opens the transaction, calls run, then after() for members still ERR_OK, inserts their outbox rows and commits in one
-     * flush; last writes should therefore be pg_tx_send, not pg_tx_query. Returning an error fails the whole set: with ERR_RETRY
-     * it is run again; otherwise, when n > 1, each member is run again by itself. Outcomes and outgoing are reset before each run.
+     * The engine opens the transaction, calls run, then after() for members still ERR_OK, inserts their outbox rows and
+     * commits in one flush; last writes should therefore be pg_tx_send, not pg_tx_query. Returning an error fails the
+     * whole set: with ERR_RETRY it is run again; otherwise, when n > 1, each member is run again by itself. Outcomes
+     * and outgoing are reset before each run.
      */
     CO_FN Err (*run)(PgTx *tx, Set *set);
-    /** Appends messages with member_announce. Runs after `run`, or for derived actions before the statement (input is complete by then). */
+    /** Appends messages with member_announce. Runs after `run`, or for derived actions before the statement (input is
+     *  complete by then). */
     Err (*after)(const Action *action, Member *member);
     const char *conflict_message; /* problem message when an identity refuses a derived create/update */
 };
@@ -224,7 +228,7 @@ typedef struct Context {
     const struct Route *routes;       /* ended by pattern == NULL */
 } Context;
 
-/* --- what the engine gives -------------------------------------------------------------------------------------------------- */
+/* --- what the engine gives --------------------------------------------------------------------------------- */
 
 /** A context at run time in one worker: its pool, its sets, its keyed reads. */
 typedef struct Engine Engine;
@@ -234,46 +238,51 @@ PgPool *engine_pool(Engine *engine);
 const Context *engine_context(Engine *engine);
 
 /**
- * Runs an action for one member: policy, validations, then joins the set that forms in this turn and waits for its outcome.
+ * Runs an action for one member: policy, validations, then joins the set that forms in this turn and waits for its
+ * outcome.
  * @input   of action->input_size (or the resource's struct); stays the caller's, read until the call returns
  * @result  may be NULL; receives Member.result
- * ERR_REFUSED, ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (ctx's problem says what); ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_LIMIT.
- * Suspends. A set is one or two round trips.
+ * ERR_REFUSED, ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (ctx's problem says what); ERR_UNAVAILABLE, ERR_TIMEOUT,
+ * ERR_LIMIT. Suspends. A set is one or two round trips.
  */
 CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
                      void **result) MUST_USE;
 
-/** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the first refusing validation says. */
+/** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
+ *  first refusing validation says. */
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
 
 /**
- * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows there.
- * before may shorten the set it is given (a copy, made anew for each run); who is left out keeps ERR_OK. With a `before`, a refused
- * member takes no part in the commit: the set is run again without it, so that what before wrote for it does not stay.
- * Used by action_run itself and by lib/bus.
+ * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows
+ * there. before may shorten the set it is given (a copy, made anew for each run); who is left out keeps ERR_OK. With a
+ * `before`, a refused member takes no part in the commit: the set is run again without it, so that what before wrote
+ * for it does not stay. Used by action_run itself and by lib/bus.
  *
- * ERR_OK: each member has its own outcome (which may be a failure). Otherwise the database was away, or time was up, for
- * all whose outcome is this error: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CANCELLED, and ERR_LIMIT or ERR_INTERNAL where the server cannot serve anybody.
+ * ERR_OK: each member has its own outcome (which may be a failure). Otherwise the database was away, or time was up,
+ * for all whose outcome is this error: ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CANCELLED, and ERR_LIMIT or ERR_INTERNAL where
+ * the server cannot serve anybody.
  */
 typedef CO_FN Err (*SetBefore)(PgTx *tx, Set *set, void *data);
 CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) MUST_USE;
 
-/** Get by key: all of one turn become one `= ANY($1)`. *ret (resource->size bytes, zeroed) in ctx's arena. ERR_NOT_FOUND. */
+/** Get by key: all of one turn become one `= ANY($1)`. *ret (resource->size bytes, zeroed) in ctx's arena.
+ *  ERR_NOT_FOUND. */
 CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) MUST_USE;
-/** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in ctx's arena. */
+/** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in
+ *  ctx's arena. */
 CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
                         const PgParams *params, void **ret_rows, size_t *ret_n) MUST_USE;
 
 /**
- * The statement of that name over the context's own tables: {schema} in sql stands for the context's schema. Made the first time and
- * kept as long as the engine (a prepared statement is known by its address). ERR_NO_MEMORY.
+ * The statement of that name over the context's own tables: {schema} in sql stands for the context's schema. Made the
+ * first time and kept as long as the engine (a prepared statement is known by its address). ERR_NO_MEMORY.
  */
 MUST_USE Err engine_statement(Engine *engine, const char *name, const char *sql, bool writes, const Statement **ret);
 /** The context's outbox among its resources, or NULL. */
 const Resource *engine_outbox(Engine *engine);
 /**
- * Waits until something was appended to the outbox since *seen (start with 0) by any process, at most most_ms; moves *seen.
- * May return early. ERR_CANCELLED.
+ * Waits until something was appended to the outbox since *seen (start with 0) by any process, at most most_ms; moves
+ * *seen. May return early. ERR_CANCELLED.
  */
 CO_FN Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) MUST_USE;
 
@@ -293,8 +302,8 @@ MUST_USE Err resource_decode(const Resource *resource, const PgResult *result, i
 /** "id, event_name, start_date, start_date_fine, …": all columns, for queries and tests. */
 void resource_columns(const Resource *resource, const char *prefix, Buf *out);
 
-/** Checks a context's declarations (names in strings, table ends, policies covering actions, types, queries, …). Appends one
- *  sentence per mistake: what, where, what to do. Returns how many. */
+/** Checks a context's declarations (names in strings, table ends, policies covering actions, types, queries, …).
+ *  Appends one sentence per mistake: what, where, what to do. Returns how many. */
 size_t context_verify(const Context *context, Buf *mistakes);
 /** Prepares every composed statement and every query on a migrated database and compares parameter and column types. */
 size_t context_verify_database(Ctx *ctx, const Context *context, PGconn *conn, Buf *mistakes);

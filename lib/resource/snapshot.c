@@ -1,8 +1,9 @@
 /*
  * snapshot.c - a Model as JSON and back.
  *
- * A snapshot lies beside the migration it was generated with and is reviewed like code: one member a line, declaration order, nothing
- * that changes by itself. Reading trusts nothing: the file may have been merged by hand, and its names end up in SQL.
+ * A snapshot lies beside the migration it was generated with and is reviewed like code: one member a line, declaration
+ * order, nothing that changes by itself. Reading trusts nothing: the file may have been merged by hand, and its names
+ * end up in SQL.
  */
 #include "resource/migrate.h"
 #include "resource/model.h"
@@ -13,7 +14,7 @@
 static const char *const RULE_NAMES[] = {
     [RULE_PRIMARY] = "primary key", [RULE_UNIQUE] = "unique", [RULE_CHECK] = "check", [RULE_FOREIGN] = "foreign key"};
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------ */
+/* --- writing ----------------------------------------------------------------------------------------------- */
 
 static void write_text(JsonWriter *w, Str name, Str value) {
     if (value.p == NULL)
@@ -97,7 +98,7 @@ void snapshot_write(const Context *context, Buf *out) {
     arena_free(arena);
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------------------------- */
 
 static Err bad(Ctx *ctx, Str place, const char *what) {
     return ctx_problem(ctx, ERR_SYNTAX, NULL, "snapshot: %.*s: %s", STR_ARG(place), what);

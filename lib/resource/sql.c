@@ -1,9 +1,9 @@
 /*
  * sql.c - the statements that follow from declarations, and their parameters.
  *
- * Everything comes in as arrays and is unnested WITH ORDINALITY, so that one text serves sets of every size, prepared once.
- * The alternative, VALUES lists of every length, would need a plan per length; a statement per row would need a round trip or
- * an executor start per row (shared/ceilings.md: 13k against 52k writes a second).
+ * Everything comes in as arrays and is unnested WITH ORDINALITY, so that one text serves sets of every size, prepared
+ * once. The alternative, VALUES lists of every length, would need a plan per length; a statement per row would need a
+ * round trip or an executor start per row (shared/ceilings.md: 13k against 52k writes a second).
  *
  * Each compose_ function has its bind function right below it. They must name the same parameters in the same order.
  */
@@ -88,7 +88,7 @@ static Err statement_end(Arena *arena, const Buf *sql, Str name, bool writes, St
     return ERR_OK;
 }
 
-/* --- get ---------------------------------------------------------------------------------------------------------------------- */
+/* --- get --------------------------------------------------------------------------------------------------- */
 
 Err compose_get(Arena *arena, const Resource *resource, Statement *ret) {
     const Attribute *key = resource_key(resource);
@@ -101,7 +101,7 @@ Err compose_get(Arena *arena, const Resource *resource, Statement *ret) {
     return statement_end(arena, &sql, arena_printf(arena, "%s_get", resource->name), false, ret);
 }
 
-/* --- the outbox's part -------------------------------------------------------------------------------------------------------- */
+/* --- the outbox's part ------------------------------------------------------------------------------------- */
 
 #define OUTBOX_COLUMNS "message_id, type, aggregate, payload, traceparent, tracestate, baggage, appended_at"
 #define OUTBOX_PARAMS  9 /* row_key first */
@@ -174,9 +174,9 @@ static void bind_outgoing(PgParams *params, const Set *set, int column, const Me
 }
 
 size_t compose_outbox_bind(PgParams *params, const Set *set) {
-    static const Oid OIDS[OUTBOX_PARAMS] = {OID_UUID_ARRAY, OID_UUID_ARRAY,  OID_TEXT_ARRAY,
+    static const Oid OIDS[OUTBOX_PARAMS] = {OID_UUID_ARRAY, OID_UUID_ARRAY, OID_TEXT_ARRAY,
                                             OID_UUID_ARRAY, OID_TEXT_ARRAY, OID_TEXT_ARRAY,
-                                            OID_TEXT_ARRAY, OID_TEXT_ARRAY,  OID_TIMESTAMPTZ_ARRAY};
+                                            OID_TEXT_ARRAY, OID_TEXT_ARRAY, OID_TIMESTAMPTZ_ARRAY};
     size_t n = 0;
     for (int column = 0; column < OUTBOX_PARAMS; column++) {
         size_t at = 0;
@@ -200,7 +200,7 @@ Err compose_outbox(Arena *arena, const Context *context, Statement *ret) {
     return statement_end(arena, &sql, STR("outbox_append"), true, ret);
 }
 
-/* --- derived actions ---------------------------------------------------------------------------------------------------------- */
+/* --- derived actions --------------------------------------------------------------------------------------- */
 
 /* Which columns does the action write, the key first? Calls add for each; also what bind walks. */
 static bool action_writes(const Action *action, const Attribute *a) {
@@ -299,7 +299,8 @@ Err compose_action(Arena *arena, const Context *context, const Resource *resourc
     return statement_end(arena, &sql, arena_printf(arena, "%s_%s", resource->name, action->name), true, ret);
 }
 
-/* Insertion sort by key: sets are small and mostly of one. Shell gaps keep a bulk set of thousands from being quadratic. */
+/* Insertion sort by key: sets are small and mostly of one. Shell gaps keep a bulk set of thousands from being
+ * quadratic. */
 static void sort_by_key(const Resource *resource, const void **rows, size_t n) {
     for (size_t gap = n / 2; gap > 0; gap /= 2) {
         for (size_t i = gap; i < n; i++) {

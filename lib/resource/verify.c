@@ -1,8 +1,8 @@
 /*
  * verify.c - context_verify: the mistakes that the compiler cannot see.
  *
- * Runs at boot and in a unit test. Each sentence says where, what, and what to do, because its reader has just added a row to a table and
- * wants to go on. Attributes are in verify_attribute.c, actions in verify_action.c.
+ * Runs at boot and in a unit test. Each sentence says where, what, and what to do, because its reader has just added a
+ * row to a table and wants to go on. Attributes are in verify_attribute.c, actions in verify_action.c.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -115,7 +115,7 @@ static void verify_resource(Verifier *v) {
         mistake(v, "an internal resource has no actions; they would be open to nobody's policies");
 }
 
-/* --- names that live in one space per schema ---------------------------------------------------------------------------------- */
+/* --- names that live in one space per schema --------------------------------------------------------------- */
 
 static bool claim_name(Map *names, Str name, const char *owner, const char **ret_old) {
     void *old = NULL;

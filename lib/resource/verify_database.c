@@ -1,9 +1,10 @@
 /*
- * verify_database.c - does the server understand every statement, and do its columns fit the structs they are decoded into?
+ * verify_database.c - does the server understand every statement, and do its columns fit the structs they are decoded
+ * into?
  *
- * Each statement is prepared and described, never run: parse and plan are where a renamed column or a changed type shows. A query
- * that says which resource it returns (`-- name: x :many Ticket`) must have all of that resource's columns with their types, because
- * resource_decode would otherwise leave members zero without a word.
+ * Each statement is prepared and described, never run: parse and plan are where a renamed column or a changed type
+ * shows. A query that says which resource it returns (`-- name: x :many Ticket`) must have all of that resource's
+ * columns with their types, because resource_decode would otherwise leave members zero without a word.
  */
 #include "resource/migrate_db.h"
 #include "resource/verify.h"

@@ -129,7 +129,7 @@ UNUSED static const char *text_of(const Buf *buf) {
             fail_msg("want \"%s\" in:\n%s", (words), (text));                                                          \
     } while (0)
 
-/* --- with a database ------------------------------------------------------------------------------------------------------ */
+/* --- with a database --------------------------------------------------------------------------------------- */
 
 UNUSED static PGconn *connect_or_skip(void) {
     const char *url = getenv("DATABASE_URL");
@@ -161,7 +161,7 @@ UNUSED static void drop_shop(PGconn *conn) {
               "DROP ROLE shop_app; END IF; END $$");
 }
 
-/* --- generating --------------------------------------------------------------------------------------------------------------- */
+/* --- generating -------------------------------------------------------------------------------------------- */
 
 UNUSED static const char *snapshot_of(const Shop *shop) {
     Buf out = buf_new(arena, 1 << 20);

@@ -1,5 +1,6 @@
 /*
- * test_generate.c - from a change of the declarations to reviewable SQL: each row is one change, and the exact text for it.
+ * test_generate.c - from a change of the declarations to reviewable SQL: each row is one change, and the exact text for
+ * it.
  */
 #include "resource_test.h"
 

@@ -1,5 +1,6 @@
 /*
- * test_migrate.c - migrations against a real Postgres: up, down, up again; two at once; killed in the middle; and drift of every kind.
+ * test_migrate.c - migrations against a real Postgres: up, down, up again; two at once; killed in the middle; and drift
+ * of every kind.
  */
 #include <signal.h>
 #include <sys/wait.h>
@@ -7,7 +8,7 @@
 
 #include "resource_test.h"
 
-/* --- a shop with a bit of everything ------------------------------------------------------------------------------------------ */
+/* --- a shop with a bit of everything ----------------------------------------------------------------------- */
 
 static const Attribute owner_attributes[] = {ITEM_ID, ITEM_TITLE, {0}};
 static const Attribute item_attributes[] = {
@@ -91,7 +92,7 @@ static void verify_is(Err want) {
     ASSERT_ERR(migrate_verify(&ctx, &shop.context, conn, &report), want);
 }
 
-/* --- up and down -------------------------------------------------------------------------------------------------------------- */
+/* --- up and down ------------------------------------------------------------------------------------------- */
 
 static void test_up_down_up(void **state) {
     (void)state;
@@ -176,7 +177,7 @@ static void test_target(void **state) {
     assert_false(status[1].applied || status[2].applied);
 }
 
-/* --- what is wrong with the journal ------------------------------------------------------------------------------------------- */
+/* --- what is wrong with the journal ------------------------------------------------------------------------ */
 
 static void test_checksum(void **state) {
     (void)state;
@@ -211,7 +212,7 @@ static void test_newer_version(void **state) {
     assert_string_equal(status[1].name, "tomorrow");
 }
 
-/* --- failing half way --------------------------------------------------------------------------------------------------------- */
+/* --- failing half way -------------------------------------------------------------------------------------- */
 
 static void test_failing_statement(void **state) {
     (void)state;
@@ -269,8 +270,8 @@ static void test_killed_online(void **state) {
     verify_is(ERR_OK);
 }
 
-/* Another session holds the table for a moment: lock_timeout ends the wait, and a later attempt gets it. The holder lets go when it sees that
- * the migrator has already given up once. */
+/* Another session holds the table for a moment: lock_timeout ends the wait, and a later attempt gets it. The holder
+ * lets go when it sees that the migrator has already given up once. */
 static void test_lock_is_waited_for(void **state) {
     (void)state;
     need_database();
@@ -297,7 +298,7 @@ static void test_lock_is_waited_for(void **state) {
     assert_string_equal(ask(conn, "SELECT max(version) FROM shop.schema_migrations"), "2");
 }
 
-/* --- two at once -------------------------------------------------------------------------------------------------------------- */
+/* --- two at once ------------------------------------------------------------------------------------------- */
 
 static void test_two_migrators(void **state) {
     (void)state;
@@ -320,7 +321,7 @@ static void test_two_migrators(void **state) {
     verify_is(ERR_OK);
 }
 
-/* --- privileges --------------------------------------------------------------------------------------------------------------- */
+/* --- privileges -------------------------------------------------------------------------------------------- */
 
 static void test_role_is_least(void **state) {
     (void)state;
@@ -359,7 +360,7 @@ static void test_no_right_to_make_roles(void **state) {
     sql(conn, "RESET ROLE; DROP SCHEMA shop CASCADE; REVOKE ALL ON DATABASE usher FROM plain; DROP ROLE plain");
 }
 
-/* --- drift -------------------------------------------------------------------------------------------------------------------- */
+/* --- drift ------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *change, *says;
