@@ -196,6 +196,7 @@ CO_FN Err exchange_turn(Exchange *ex) {
 static void body_leave(Exchange *ex) {
     HttpConnection *conn = ex->conn;
     conn->body.pinned = conn->body.pinned && conn->body.owner != ex;
+    ex->res.close = ex->res.close || ex->body_err != ERR_OK;
     if (conn->dead || conn->body.owner != ex || conn->input != IN_BODY)
         return;
     BodyInput *body = &conn->body;
