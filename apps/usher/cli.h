@@ -69,6 +69,8 @@ int cli_fail(const Ctx *ctx, int status, const char *what);
 bool cli_settings(Invocation *call, Settings *ret, int *ret_status);
 /** Help for one command or (NULL) the list of all. */
 void cli_help(const Command *command);
+/** Every setting with its value (NULL: its default) and meaning. */
+void cli_settings_list(const Settings *settings);
 /** The man page (roff) and the bash completion, made from the tables. */
 void cli_man(Buf *out);
 void cli_completion(Buf *out);

@@ -10,6 +10,18 @@ static void help_option(const Option *option) {
     out_printf("  %-24.*s %s\n", STR_ARG(buf_str(&left)), option->doc);
 }
 
+void cli_settings_list(const Settings *settings) {
+    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
+        Buf value CLEANUP(buf_done) = buf_new(NULL, 8192);
+        if (settings != NULL)
+            config_show(row, settings, &value);
+        else
+            buf_add_c(&value, row->fallback == NULL ? "" : row->fallback);
+        out_printf("%-22s %-24.*s %s%s\n", row->env, STR_ARG(buf_str(&value)), row->doc,
+                   row->reload ? " (Read again on SIGHUP.)" : "");
+    }
+}
+
 void cli_help(const Command *command) {
     if (command == NULL) {
         out_printf(
@@ -25,6 +37,10 @@ void cli_help(const Command *command) {
         out_printf("\n");
     for (const Option *option = command->options; option != NULL && option->name != NULL; option++)
         help_option(option);
+    if (strcmp(command->name, "config") == 0) {
+        out_printf("\n");
+        cli_settings_list(NULL);
+    }
 }
 
 /* roff: a leading dot or quote and every backslash and hyphen need care. */

@@ -150,25 +150,13 @@ int cmd_quirks(Invocation *call) {
 
 const Option OPTIONS_config[] = {{"json", OPTION_FLAG, NULL, "print JSON"}, {.name = NULL}};
 
-static void print_settings(const Settings *settings) {
-    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
-        Buf value CLEANUP(buf_done) = buf_new(NULL, 8192);
-        if (settings != NULL)
-            config_show(row, settings, &value);
-        else
-            buf_add_c(&value, row->fallback == NULL ? "" : row->fallback);
-        out_printf("%-22s %-24.*s %s%s\n", row->env, STR_ARG(buf_str(&value)), row->doc,
-                   row->reload ? " (Read again on SIGHUP.)" : "");
-    }
-}
-
 int cmd_config(Invocation *call) {
     Settings settings;
     int status;
     if (!cli_settings(call, &settings, &status))
         return status;
     if (!option_flag(call, "json")) {
-        print_settings(&settings);
+        cli_settings_list(&settings);
         return 0;
     }
     Buf out = buf_new(call->ctx->arena, 1024 * 1024);
@@ -224,10 +212,6 @@ int cmd_help(Invocation *call) {
         if (strcmp(command->name, call->arguments[0]) != 0)
             continue;
         cli_help(command);
-        if (strcmp(command->name, "config") == 0) {
-            out_printf("\n");
-            print_settings(NULL);
-        }
         return 0;
     }
     err_printf("there is no command \"%s\"; `usher help` lists them\n", call->arguments[0]);
