@@ -1,8 +1,8 @@
 /*
  * quirks.c - which habits of the old system are on in this process.
  *
- * One bit per habit, set once at start and again on reload, read everywhere: the only global of the contexts, because a habit
- * is a property of the whole installation and threading it through every rule would hide the rules.
+ * One bit per habit, set once at start and again on reload, read everywhere: the only global of the contexts, because a
+ * habit is a property of the whole installation and threading it through every rule would hide the rules.
  */
 #include "legacy/quirks.h"
 

@@ -2,7 +2,8 @@
  * quirks.h - the habits of the old system, one line each.
  *
  * How to add one: 1. a line here; 2. the code asks quirk(QUIRK_…) or a CompatStyle flag is filled from it in quirks.c;
- * 3. a test in both positions (tests/blackbox/test_quirks.py refuses a quirk without one); docs/quirks.md is made from this table.
+ * 3. a test in both positions (tests/blackbox/test_quirks.py refuses a quirk without one); docs/quirks.md is made from
+ * this table.
  *
  * All are on by default. QUIRKS_OFF=name,name switches some off, QUIRKS_OFF=all every one.
  */
@@ -56,7 +57,8 @@ extern const Quirk QUIRKS[QUIRK_COUNT];
 
 /** Is it on? */
 bool quirk(QuirkId id);
-/** Sets all from a comma list of names to switch off ("", "all", "a,b"). ERR_INVALID: an unknown name; the problem names it and the nearest. */
+/** Sets all from a comma list of names to switch off ("", "all", "a,b"). ERR_INVALID: an unknown name; the problem
+ *  names it and the nearest. */
 MUST_USE Err quirks_configure(Ctx *ctx, Str off);
 /** Fills the surface's flags. */
 void quirks_style(CompatStyle *ret);

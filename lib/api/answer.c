@@ -1,8 +1,8 @@
 /*
  * answer.c - the error forms of the old system, and which failure takes which.
  *
- * Form 1 (rules) and form 3 (crashes) came from a middleware of the old system that forgot the Content-Type; form 2 and the
- * plain problems from its framework (RFC 9457 with ASP.NET's type links). docs/quirks.md has the whole list.
+ * Form 1 (rules) and form 3 (crashes) came from a middleware of the old system that forgot the Content-Type; form 2 and
+ * the plain problems from its framework (RFC 9457 with ASP.NET's type links). docs/quirks.md has the whole list.
  */
 #include "api/answer.h"
 

@@ -33,6 +33,7 @@ void answer_crash(Ctx *ctx, Response *res, const CompatStyle *style);
 /** By compat_outcome, with ctx's problem. */
 void answer_error(Ctx *ctx, Response *res, Err err, CompatAnswer answer, const CompatStyle *style);
 
-/** Rows as the shape says: one object, or an array of them. ERR_INVALID: the shape names no such attribute (a verifier's matter). */
+/** Rows as the shape says: one object, or an array of them. ERR_INVALID: the shape names no such attribute (a
+ *  verifier's matter). */
 MUST_USE Err compat_encode(const CompatShape *shape, const CompatStyle *style, const Ctx *ctx, const void *rows,
                            size_t n, bool list, Buf *out);

@@ -1,9 +1,9 @@
 /*
  * bind.c - walks a body as the old deserialiser did, so that it stumbles at the same stone and says the same thing.
  *
- * One pass over the tokens; each known property is converted when it is met, and checked at once, because the old system's
- * converters threw from within the walk: a bad name before a bad date is a domain error, behind it the date's error wins.
- * A tree built first and validated later would be simpler and answer differently.
+ * One pass over the tokens; each known property is converted when it is met, and checked at once, because the old
+ * system's converters threw from within the walk: a bad name before a bad date is a domain error, behind it the date's
+ * error wins. A tree built first and validated later would be simpler and answer differently.
  */
 #include "api/bind.h"
 
@@ -26,7 +26,7 @@ typedef struct Binder {
     Err rule_err;      /* code of the first check that refused */
 } Binder;
 
-/* --- refusing ---------------------------------------------------------------------------------------------------------------- */
+/* --- refusing ----------------------------------------------------------------------------------------------------- */
 
 /** A name with one of these is shown as ['name'], not .name (ReadStack.JsonPath). */
 static bool needs_brackets(Str name) {
@@ -97,7 +97,7 @@ static Err refuse_rule(Binder *b, Err err) {
     return ERR_OK;
 }
 
-/* --- converting -------------------------------------------------------------------------------------------------------------- */
+/* --- converting --------------------------------------------------------------------------------------------------- */
 
 static Err convert_list(Binder *b, const CompatField *field) {
     Slice(Id) *list = (void *)((char *)b->object + field->offset);
@@ -126,8 +126,8 @@ static Err convert_list(Binder *b, const CompatField *field) {
     return list->p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-/** Converters with rules of their own read ahead in the old system: a syntax mistake within a list or object that is of the
- *  wrong type anyway is found first. */
+/** Converters with rules of their own read ahead in the old system: a syntax mistake within a list or object that is of
+ *  the wrong type anyway is found first. */
 static Err read_ahead(Binder *b) {
     JsonReader here = b->r;
     TRY(skip(b));
@@ -189,7 +189,7 @@ static Err bind_property(Binder *b) {
     return ERR_OK;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 static Err bind_defaults(Binder *b) {
     for (const CompatField *field = b->payload->fields; field->name != NULL; field++) {

@@ -1,7 +1,8 @@
 /*
  * bind.h - a JSON body becomes a payload struct, or the old system's reason why not.
  *
- * Internal to lib/api and its tests. No sockets, no waiting: a pure function of the payload's table, the body and the style.
+ * Internal to lib/api and its tests. No sockets, no waiting: a pure function of the payload's table, the body and the
+ * style.
  */
 #pragma once
 #include "api/compat.h"
@@ -20,7 +21,8 @@ typedef struct CompatRefusal {
 } CompatRefusal;
 
 /**
- * Converts properties in document order; the first failure ends it (unless one_error_only is off: then all rules are checked).
+ * Converts properties in document order; the first failure ends it (unless one_error_only is off: then all rules are
+ * checked).
  *
  * @body  UTF-8, a BOM allowed; empty or null: "A non-empty request body is required."
  * @ret   payload->size bytes in ctx's arena

@@ -1,8 +1,9 @@
 /*
  * compat.c - the way of a request through the compat surface: route, body, action, answer.
  *
- * The steps stand in the order in which the old system took them, since the first that fails answers: CORS, path, method,
- * media type, body, conversion and rules, action. What can fail in rendering is rendered before the action commits.
+ * The steps stand in the order in which the old system took them, since the first that fails answers: CORS, path,
+ * method, media type, body, conversion and rules, action. What can fail in rendering is rendered before the action
+ * commits.
  */
 #include "api/answer.h"
 #include "api/media_type.h"
@@ -14,7 +15,7 @@ enum { ECHO_MAX = 4096, LOCATION_MAX = 128 };
     "Failed to read the request form. Unexpected end of Stream, the content may have already been read by another "    \
     "component. "
 
-/* --- routing ----------------------------------------------------------------------------------------------------------------- */
+/* --- routing ------------------------------------------------------------------------------------------------------ */
 
 /** Fetch standard, CORS preflight. The old policy allows all and checks nothing, the path included. */
 static bool is_preflight(const Request *req) {
@@ -56,7 +57,7 @@ CO_FN void compat_serve(Request *req, Response *res, void *data) {
     }
 }
 
-/* --- body -------------------------------------------------------------------------------------------------------------------- */
+/* --- body --------------------------------------------------------------------------------------------------------- */
 
 /** What reading the bytes themselves can run into. */
 static void answer_body_error(const CompatApp *app, CompatCall *call, Response *res, Err err) {
@@ -115,7 +116,7 @@ static CO_FN bool read_payload(const CompatApp *app, const CompatPayload *payloa
     return false;
 }
 
-/* --- action and answer ------------------------------------------------------------------------------------------------------- */
+/* --- action and answer -------------------------------------------------------------------------------------------- */
 
 /** The values of the pattern's {name:id} places, which the router has checked. */
 static void read_path_ids(CompatCall *call) {

@@ -1,10 +1,10 @@
 /*
  * compat.h - the surface that answers exactly as the old system did.
  *
- * A route's data is a CompatAction: const tables that say how the body is read, which action runs, and how the result is shown.
- * The generic handler does the rest: content type, JSON in with the old reader's error texts, error forms 1-3, headers.
- * What is odd about the old system is switched by CompatStyle flags (apps/legacy fills it from its table of quirks);
- * this library knows the oddities' mechanics, not their reasons.
+ * A route's data is a CompatAction: const tables that say how the body is read, which action runs, and how the result
+ * is shown. The generic handler does the rest: content type, JSON in with the old reader's error texts, error forms
+ * 1-3, headers. What is odd about the old system is switched by CompatStyle flags (apps/legacy fills it from its table
+ * of quirks); this library knows the oddities' mechanics, not their reasons.
  *
  * Wording: contracts/http and docs/quirks.md. Tables stand beside each context in <context>_compat.c.
  */
@@ -13,7 +13,7 @@
 #include "resource/resource.h"
 #include "json/json.h"
 
-/* --- reading bodies ------------------------------------------------------------------------------------------------------------- */
+/* --- reading bodies ----------------------------------------------------------------------------------------------- */
 
 typedef enum CompatKind {
     COMPAT_TEXT,    /* string or null → Str */
@@ -30,7 +30,8 @@ typedef struct CompatField {
     size_t offset;      /* in the payload's struct */
     size_t seen_offset; /* of a bool that is set when the property was there; 0: none (so never first in a struct) */
     const EnumValue *values;
-    /** Checked when converted, in document order; a refusal is error form 1 and ends reading. Gets the Str for COMPAT_TEXT. */
+    /** Checked when converted, in document order; a refusal is error form 1 and ends reading. Gets the Str for
+     *  COMPAT_TEXT. */
     Err (*check)(Ctx *ctx, const void *value);
     bool required_list;   /* missing or null: "The ticketIds field is required." */
     const char *fallback; /* JSON lexeme of the default when missing; NULL: zero */
@@ -42,7 +43,7 @@ typedef struct CompatPayload {
     const CompatField *fields; /* ended by name == NULL */
 } CompatPayload;
 
-/* --- showing results -------------------------------------------------------------------------------------------------------------- */
+/* --- showing results ---------------------------------------------------------------------------------------------- */
 
 typedef struct CompatOutput {
     const char *name;      /* "EventName" */
@@ -64,7 +65,7 @@ typedef struct CompatShape {
     const CompatOutput *outputs; /* ended by name == NULL */
 } CompatShape;
 
-/* --- routes ------------------------------------------------------------------------------------------------------------------------- */
+/* --- routes ------------------------------------------------------------------------------------------------------- */
 
 typedef enum CompatAnswer {
     ANSWER_ONE,     /* 200, one row; ERR_NOT_FOUND → 404 problem */
@@ -86,7 +87,8 @@ typedef struct CompatAction {
     const CompatPayload *payload; /* NULL: no body is read */
     const Resource *resource;
     const char *action; /* name of the resource's action; NULL: load is used */
-    /** Payload and path → the action's input (in ctx's arena). A refusal is error form 1 (ERR_INVALID, ERR_CONFLICT, ERR_NOT_FOUND) or 3 (ERR_INTERNAL). */
+    /** Payload and path → the action's input (in ctx's arena). A refusal is error form 1 (ERR_INVALID, ERR_CONFLICT,
+     *  ERR_NOT_FOUND) or 3 (ERR_INTERNAL). */
     CO_FN Err (*prepare)(CompatCall *call, void **ret_input);
     /** Reads: fills rows (of shape->row_size) in ctx's arena. */
     CO_FN Err (*load)(CompatCall *call, void **ret_rows, size_t *ret_n);
@@ -109,8 +111,8 @@ typedef struct CompatStyle {
     bool not_found_put_400;     /* unknown id on PUT: 400 form 1; off: 404 */
     bool cors_any;              /* Access-Control-Allow-Origin: * and any preflight */
     bool methods_any_case;      /* "get" works */
-    bool
-        body_errors_500; /* bad chunk, body over the limit: form 3; off: 400, 413. No quirk sets it: a hole, not a habit */
+    /* Bad chunk, body over the limit: form 3; off: 400, 413. No quirk sets it: a hole, not a habit. */
+    bool body_errors_500;
 } CompatStyle;
 
 typedef struct CompatApp {
@@ -132,5 +134,6 @@ CO_FN void compat_handler(Request *req, Response *res, void *data);
         .action = (action_), .surface = "compat", .handler = compat_handler, .data = (table_), .quirks = (quirks_)     \
     }
 
-/** .NET's rule of names: [A-Za-z], digits when allowed, U+212A, and any Unicode white space. Shared by the contexts' checks. */
+/** .NET's rule of names: [A-Za-z], digits when allowed, U+212A, and any Unicode white space. Shared by the contexts'
+ *  checks. */
 bool compat_is_name(Str text, bool digits);

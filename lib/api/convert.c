@@ -1,8 +1,8 @@
 /*
  * convert.c - one JSON value becomes one member of a payload.
  *
- * What the old system's converters took: strict types (no number for a text, no text for a bool), with the leniences of its
- * enum and decimal converters behind style flags. Nothing here words errors; not convertible is ERR_SYNTAX.
+ * What the old system's converters took: strict types (no number for a text, no text for a bool), with the leniences of
+ * its enum and decimal converters behind style flags. Nothing here words errors; not convertible is ERR_SYNTAX.
  */
 #include "api/bind.h"
 
@@ -129,7 +129,8 @@ static Str trim_space(Str s) {
     return any ? str_slice(s, first, last) : str_slice(s, 0, 0);
 }
 
-/** "Name, Name" with blanks around, any case, or'ed together; a trailing comma passes. Else one number, with blanks around. */
+/** "Name, Name" with blanks around, any case, or'ed together; a trailing comma passes. Else one number, with blanks
+ *  around. */
 static Err enum_lenient(const EnumValue *values, Str text, int32_t *ret) {
     uint32_t all = 0;
     Str rest = text;

@@ -1,6 +1,7 @@
 /*
- * media_type.c - RFC 9110 §8.3.1 and §12.5.1, with the old framework's ways: what follows the first media type is not looked
- * at, an Accept with a bare wildcard counts as none, parameters in Accept that we do not have make an entry match nothing.
+ * media_type.c - RFC 9110 §8.3.1 and §12.5.1, with the old framework's ways: what follows the first media type is not
+ * looked at, an Accept with a bare wildcard counts as none, parameters in Accept that we do not have make an entry
+ * match nothing.
  */
 #include "api/media_type.h"
 

@@ -1,8 +1,8 @@
 /*
  * names.c - which characters a name may have.
  *
- * The old rule is the regular expression [^a-zA-Z0-9\s] with IgnoreCase: \s is any Unicode white space, and folding case makes
- * KELVIN SIGN (U+212A) a K. Written out here, as an engine for it would bring its own idea of both.
+ * The old rule is the regular expression [^a-zA-Z0-9\s] with IgnoreCase: \s is any Unicode white space, and folding
+ * case makes KELVIN SIGN (U+212A) a K. Written out here, as an engine for it would bring its own idea of both.
  */
 #include "api/compat.h"
 

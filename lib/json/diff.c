@@ -1,9 +1,9 @@
 /*
  * diff.c - what differs between two documents, said in lines that a person can act on.
  *
- * Compares structures, not texts: a moved member or another indent is no difference unless asked for. Numbers are compared as
- * written, or exactly by value; never through a rounded binary or decimal type, since 12.50 against 12.5 is the very thing
- * that must be seen here.
+ * Compares structures, not texts: a moved member or another indent is no difference unless asked for. Numbers are
+ * compared as written, or exactly by value; never through a rounded binary or decimal type, since 12.50 against 12.5 is
+ * the very thing that must be seen here.
  */
 #include "base/map.h"
 #include "json/json.h"
@@ -24,7 +24,7 @@ typedef struct Diff {
     Buf *out;
 } Diff;
 
-/* --- saying it ----------------------------------------------------------------------------------------------------------- */
+/* --- saying it ---------------------------------------------------------------------------------------------------- */
 
 static void add_path(Buf *out, const Path *path) {
     if (path == NULL)
@@ -74,7 +74,7 @@ static void report(Diff *d, const Path *path, const Json *want, const Json *got)
     buf_add_char(d->out, '\n');
 }
 
-/* --- numbers --------------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 /** ±0.d1d2… × 10^exponent: the significant digits lie in text[first..end), a point among them is passed over. */
 typedef struct Number {
@@ -139,9 +139,10 @@ static bool same_number(Str a, Str b) {
     }
 }
 
-/* --- finding the other side ------------------------------------------------------------------------------------------------ */
+/* --- finding the other side --------------------------------------------------------------------------------------- */
 
-/** Items of a container by key: mostly they come in the same order on both sides, so the next one is looked at first. */
+/** Items of a container by key: mostly they come in the same order on both sides, so the next one is looked at
+ *  first. */
 typedef struct Finder {
     const Json *container, *hint;
     Str list_key; /* of array elements; absent: members by name */
@@ -196,7 +197,7 @@ static const Json *find(Diff *d, Finder *f, Str key) {
     return item;
 }
 
-/* --- walking --------------------------------------------------------------------------------------------------------------- */
+/* --- walking ------------------------------------------------------------------------------------------------------ */
 
 static void compare(Diff *d, const Path *path, const Json *want, const Json *got);
 

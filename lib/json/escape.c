@@ -1,9 +1,9 @@
 /*
  * escape.c - which characters of a string go out as themselves.
  *
- * Minimal escaping is RFC 8259 §7. Relaxed escaping reproduces .NET's UnsafeRelaxedJsonEscaping, which also escapes every
- * code point it does not know as a printable one; the ranges are generated (tools/gen-json-escapes) because the rule is a
- * property of Unicode's tables, not of ours. Runs of plain ASCII are copied whole.
+ * Minimal escaping is RFC 8259 §7. Relaxed escaping reproduces .NET's UnsafeRelaxedJsonEscaping, which also escapes
+ * every code point it does not know as a printable one; the ranges are generated (tools/gen-json-escapes) because the
+ * rule is a property of Unicode's tables, not of ours. Runs of plain ASCII are copied whole.
  */
 #include "json/json.h"
 

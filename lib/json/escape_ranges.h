@@ -1,4 +1,10 @@
-/* Made by tools/gen-json-escapes: first and last code point of each range from U+0080 that is escaped, ascending. */
+/*
+ * escape_ranges.h - made by tools/gen-json-escapes: first and last code point of each range from U+0080 to U+FFFF
+ * that is escaped, ascending.
+ */
+#pragma once
+#include <stdint.h>
+
 static const struct {
     uint16_t first, last;
 } ESCAPED[] = {

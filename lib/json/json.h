@@ -1,12 +1,14 @@
 /*
- * json.h - strict JSON (RFC 8259): a pull reader that keeps number lexemes and says exactly where it failed, and a streaming writer.
+ * json.h - strict JSON (RFC 8259): a pull reader that keeps number lexemes and says exactly where it failed, and a
+ * streaming writer.
  *
- * The reader walks tokens without building a tree: the compat surface must convert properties in document order and report
- * the first failure with the byte position at which the old system's reader stood. A tree (json_parse) is built on top.
+ * The reader walks tokens without building a tree: the compat surface must convert properties in document order and
+ * report the first failure with the byte position at which the old system's reader stood. A tree (json_parse) is built
+ * on top.
  *
- * Position conventions follow System.Text.Json's Utf8JsonReader, which the old system's error texts quote: `line` counts \n from 0,
- * `column` is bytes since the last \n. After json_next, json_position is behind the token (behind the opening brace of a
- * container); after an error it is where that reader reports it.
+ * Position conventions follow System.Text.Json's Utf8JsonReader, which the old system's error texts quote: `line`
+ * counts \n from 0, `column` is bytes since the last \n. After json_next, json_position is behind the token (behind the
+ * opening brace of a container); after an error it is where that reader reports it.
  */
 #pragma once
 #include "base/buf.h"
@@ -29,8 +31,9 @@ typedef enum JsonToken {
     JSON_NULL,
 } JsonToken;
 
-/* Why reading failed. Each maps to one wording of the old system (lib/api/json_wording.c); the reader itself knows no wording.
- * The kinds and positions are those of Utf8JsonReader's exception resources; tests/unit/json/test_reader.c shows each. */
+/* Why reading failed. Each maps to one wording of the old system (lib/api/json_wording.c); the reader itself knows no
+ * wording. The kinds and positions are those of Utf8JsonReader's exception resources; tests/unit/json/test_reader.c
+ * shows each. */
 typedef enum JsonError {
     JSON_OK,
     JSON_ERR_NO_TOKENS,      /* only white space */
@@ -89,8 +92,8 @@ typedef struct JsonPosition {
 
 /** Starts reading input (borrowed; a UTF-8 BOM is passed over and not counted). depth_max 1..JSON_DEPTH_MAX. */
 void json_reader_init(JsonReader *r, Str input, int depth_max);
-/** The next token into r->token. ERR_SYNTAX with r->error set; repeated calls repeat it. Strings are checked for escapes and
- *  control bytes here, for UTF-8 and surrogates only in json_string. */
+/** The next token into r->token. ERR_SYNTAX with r->error set; repeated calls repeat it. Strings are checked for
+ *  escapes and control bytes here, for UTF-8 and surrogates only in json_string. */
 MUST_USE Err json_next(JsonReader *r);
 /** Passes over the value whose first token is the current one, to its last token. */
 MUST_USE Err json_skip(JsonReader *r);
@@ -102,7 +105,7 @@ JsonPosition json_token_position(const JsonReader *r);
  *  ERR_SYNTAX: not UTF-8, or a lone surrogate escape; ERR_NO_MEMORY. */
 MUST_USE Err json_string(const JsonReader *r, Arena *arena, Str *ret);
 
-/* --- a tree, for documents that are looked at as a whole (recordings, snapshots, diffs) -------------------------------------- */
+/* --- a tree, for documents that are looked at as a whole (recordings, snapshots, diffs) --------------------------- */
 
 typedef enum JsonDuplicates { JSON_DUPLICATES_REJECT, JSON_DUPLICATES_LAST, JSON_DUPLICATES_KEEP } JsonDuplicates;
 
@@ -137,11 +140,13 @@ static inline bool json_is_null(const Json *value) {
     return value == NULL || value->kind == JSON_NULL;
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 typedef enum JsonEscaping {
     JSON_ESCAPE_MINIMAL, /* only what RFC 8259 demands */
-    JSON_ESCAPE_RELAXED, /* as JavaScriptEncoder.UnsafeRelaxedJsonEscaping: also the code points that .NET lists as \uXXXX, upper-case hex, \" for quotes */
+    /* As .NET's JavaScriptEncoder.UnsafeRelaxedJsonEscaping: also each code point that its tables do not know as
+     * printable, as \uXXXX in upper-case hex; \" for quotes. */
+    JSON_ESCAPE_RELAXED,
 } JsonEscaping;
 
 typedef struct JsonWriter {
@@ -172,7 +177,7 @@ void json_write_value(JsonWriter *w, const Json *value);
 /** Only the escaped string with its quotes, into buf. */
 void json_escape(Buf *out, Str value, JsonEscaping escaping);
 
-/* --- structural comparison -------------------------------------------------------------------------------------------------- */
+/* --- structural comparison ---------------------------------------------------------------------------------------- */
 
 typedef struct JsonDiffOptions {
     bool numbers_by_value; /* 12.50 equals 12.5 */

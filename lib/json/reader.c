@@ -1,10 +1,10 @@
 /*
  * reader.c - the pull reader: one call, one token.
  *
- * It is a hand-written state machine rather than a generated one, because the order in which it looks at bytes is part of the
- * contract: the old system's error texts say which rule was broken first and where. The order here is that of Utf8JsonReader
- * (.NET 10) in its final block. White space and string bodies are where the time goes, so those two are scanned eight bytes
- * or one table look-up at a time; nothing is called per byte.
+ * It is a hand-written state machine rather than a generated one, because the order in which it looks at bytes is part
+ * of the contract: the old system's error texts say which rule was broken first and where. The order here is that of
+ * Utf8JsonReader (.NET 10) in its final block. White space and string bodies are where the time goes, so those two are
+ * scanned eight bytes or one table look-up at a time; nothing is called per byte.
  */
 #include "json/json.h"
 

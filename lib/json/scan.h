@@ -7,8 +7,8 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first match is taken from the lowest byte");
 
 /** Index of the first quote, backslash or control byte (ascii: or byte from 0x7F up) at or behind `at`; n if none.
- *  Zero bytes of a word are found by the borrow of subtracting one ("Bit Twiddling Hacks", haszero): bits above the first
- *  match may be wrong, the first never is. */
+ *  Zero bytes of a word are found by the borrow of subtracting one ("Bit Twiddling Hacks", haszero): bits above the
+ *  first match may be wrong, the first never is. */
 static inline size_t json_plain_end(const char *p, size_t at, size_t n, bool ascii) {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
     for (; n - at >= 8; at += 8) {

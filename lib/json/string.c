@@ -1,8 +1,8 @@
 /*
  * string.c - what a string says: escapes read, encoding checked.
  *
- * Kept apart from the reader, which only finds where strings end: most strings of a document are never looked at, and the
- * old system, too, complains about bad UTF-8 only when a value is converted.
+ * Kept apart from the reader, which only finds where strings end: most strings of a document are never looked at, and
+ * the old system, too, complains about bad UTF-8 only when a value is converted.
  */
 #include "json/json.h"
 
@@ -32,7 +32,8 @@ static char simple_escape(char c) {
     }
 }
 
-/** The code point of the \uXXXX (or pair of them) behind p; 0 length on half a pair. Returns bytes read behind the 'u'. */
+/** The code point of the \uXXXX (or pair of them) behind p; 0 length on half a pair. Returns bytes read behind the
+ *  'u'. */
 static size_t unicode_escape(const char *p, size_t n, uint32_t *ret) {
     uint32_t high = hex4(p);
     if (high < 0xD800 || high > 0xDFFF) {

@@ -1,8 +1,9 @@
 /*
  * tree.c - a whole document at once, for recordings, snapshots and diffs.
  *
- * Built without recursion, so that a deep document costs no stack. Members stay a linked list: documents looked at here have
- * few members per object. Where one has many, a hash map finds its duplicates, so that nobody can make parsing quadratic.
+ * Built without recursion, so that a deep document costs no stack. Members stay a linked list: documents looked at here
+ * have few members per object. Where one has many, a hash map finds its duplicates, so that nobody can make parsing
+ * quadratic.
  */
 #include "base/map.h"
 #include "json/json.h"

@@ -1,8 +1,9 @@
 /*
  * writer.c - JSON out, member by member, into a Buf.
  *
- * The writer keeps no text and no stack: one bit per level says whether a comma is due. Misuse (a value without its name, more
- * levels than JSON_DEPTH_MAX, an end without its start) is a bug, not an error. Refusals of memory are remembered by the Buf.
+ * The writer keeps no text and no stack: one bit per level says whether a comma is due. Misuse (a value without its
+ * name, more levels than JSON_DEPTH_MAX, an end without its start) is a bug, not an error. Refusals of memory are
+ * remembered by the Buf.
  */
 #include "json/json.h"
 

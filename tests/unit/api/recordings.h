@@ -1,5 +1,6 @@
 /*
- * recordings.h - walks the recorded conversations of the old system (contracts/http). A test is one .c file, hence the code here.
+ * recordings.h - walks the recorded conversations of the old system (contracts/http). A test is one .c file, hence the
+ * code here.
  */
 #pragma once
 #include <stdio.h>
@@ -75,7 +76,8 @@ static inline Str recording_body(const Json *request, Arena *arena) {
     return body.p == NULL ? STR("") : body;
 }
 
-/** Calls fn for each exchange of each recording; what it is given lives until it returns. Returns how many there were. */
+/** Calls fn for each exchange of each recording; what it is given lives until it returns. Returns how many there
+ *  were. */
 static inline size_t recordings_each(void (*fn)(const Recorded *recorded, Arena *arena)) {
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(RECORDINGS); i++) {

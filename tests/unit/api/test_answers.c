@@ -61,7 +61,7 @@ static void assert_head(const char *want) {
 #define PROBLEM_HEAD "Content-Type: application/problem+json; charset=utf-8\r\n"
 #define RULE_HEAD    "Cache-Control: no-cache,no-store\r\nExpires: -1\r\nPragma: no-cache\r\n"
 
-/* --- media types ------------------------------------------------------------------------------------------------------------- */
+/* --- media types -------------------------------------------------------------------------------------------------- */
 
 /** Each recorded POST and PUT: 415 exactly where the body's type is not supported. */
 static void check_body_type(const Recorded *e, Arena *own) {
@@ -134,7 +134,7 @@ static void test_media_types(void **state) {
         assert_int_equal(answer_type(str_c(answer_types[i].header)), answer_types[i].type);
 }
 
-/* --- names ------------------------------------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -163,7 +163,7 @@ static void test_names(void **state) {
     assert_false(compat_is_name((Str){"a\0b", 3}, true));
 }
 
-/* --- rows -------------------------------------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 typedef struct Row {
     Id id;
@@ -180,9 +180,10 @@ typedef struct Row {
 } Row;
 
 static const Attribute attributes[] = {
-    ATTR(Row, id, .key = true), ATTR(Row, name),  ATTR(Row, price), ATTR(Row, at),
-    ATTR(Row, until),           ATTR(Row, owner), ATTR(Row, kind),  ATTR(Row, seat),
-    ATTR(Row, count),           ATTR(Row, sold),  ATTR(Row, extra), {0},
+    ATTR(Row, id, .key = true),   ATTR(Row, name, .doc = NULL),  ATTR(Row, price, .doc = NULL),
+    ATTR(Row, at, .doc = NULL),   ATTR(Row, until, .doc = NULL), ATTR(Row, owner, .doc = NULL),
+    ATTR(Row, kind, .doc = NULL), ATTR(Row, seat, .doc = NULL),  ATTR(Row, count, .doc = NULL),
+    ATTR(Row, sold, .doc = NULL), ATTR(Row, extra, .doc = NULL), {0},
 };
 static const Resource resource = {.name = "row", .size = sizeof(Row), .attributes = attributes};
 static const EnumValue kinds[] = {{"Zero", 0}, {"One", 1}, {0}};
@@ -238,7 +239,7 @@ static void test_rows(void **state) {
         ERR_INVALID);
 }
 
-/* --- failures ---------------------------------------------------------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------------------------------------------------- */
 
 static const struct {
     Err err;
@@ -326,7 +327,7 @@ static void test_no_memory_for_the_answer(void **state) {
     assert_int_equal(res.body.n, 0);
 }
 
-/* --- the handler --------------------------------------------------------------------------------------------------------------- */
+/* --- the handler -------------------------------------------------------------------------------------------------- */
 
 static Row one_row;
 static size_t rows_n;

@@ -1,9 +1,9 @@
 /*
  * test_bind.c - bodies become payloads, or the recorded words.
  *
- * The contexts' own tables stand above this library, so the old system's four payloads are declared here once more; their
- * checks say the recorded sentences. Every recorded request with a JSON body is bound: where the old system answered with form
- * 2 or with a form 1 that comes from a converter, the answer must be that, byte for byte.
+ * The contexts' own tables stand above this library, so the old system's four payloads are declared here once more;
+ * their checks say the recorded sentences. Every recorded request with a JSON body is bound: where the old system
+ * answered with form 2 or with a form 1 that comes from a converter, the answer must be that, byte for byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -215,7 +215,7 @@ static void test_recorded_bodies(void **state) {
     assert_int_equal(bound, 271);
 }
 
-/* --- beyond the recordings ----------------------------------------------------------------------------------------------------- */
+/* --- beyond the recordings ---------------------------------------------------------------------------------------- */
 
 static Arena *arena;
 

@@ -46,7 +46,7 @@ static void assert_text(Str got, const char *want) {
         fail_msg("want %s, got %.*s", want, STR_ARG(got));
 }
 
-/* --- trees ------------------------------------------------------------------------------------------------------------------ */
+/* --- trees -------------------------------------------------------------------------------------------------------- */
 
 static void test_tree_round_trip(void **state) {
     (void)state;
@@ -167,7 +167,7 @@ static void test_tree_without_memory(void **state) {
     assert_true(n > 20);
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *input, *minimal, *relaxed;
@@ -284,7 +284,7 @@ static void test_writer_at_its_limit(void **state) {
     assert_int_equal(buf_finish(&out, &text), ERR_LIMIT);
 }
 
-/* --- comparing -------------------------------------------------------------------------------------------------------------- */
+/* --- comparing ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *want, *got;

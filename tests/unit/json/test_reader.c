@@ -21,7 +21,7 @@ static Err read_all(JsonReader *r, Str input, int depth_max) {
     return ERR_OK;
 }
 
-/* --- errors ---------------------------------------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------------------------------------------- */
 
 #define DEEP_32 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
 
@@ -133,7 +133,7 @@ static void test_invalid_literal_keeps_the_rest(void **state) {
     assert_string_equal(r.expected, "null");
 }
 
-/* --- acceptance, after the JSONTestSuite of N. Seriot (y_ and n_ cases by their idea) ----------------------------------------- */
+/* --- acceptance, after the JSONTestSuite of N. Seriot (y_ and n_ cases by their idea) ----------------------------- */
 
 static const struct {
     const char *input;
@@ -323,7 +323,7 @@ static void test_must_refuse(void **state) {
     }
 }
 
-/* --- tokens ---------------------------------------------------------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
 
 static void test_tokens_and_positions(void **state) {
     (void)state;
