@@ -1,14 +1,17 @@
 /*
  * pg.h - Postgres for coroutines: pipelined reads, transactions, LISTEN; a lost server is weather, not death.
  *
- * A PgPool is one database under one role, as one worker sees it: a *reader* connection in libpq pipeline mode (every query its
- * own Sync, so that one failing never touches another; everything asked in one turn goes out in one flush) and a few
- * connections that are checked out for transactions. Statements are prepared once per connection, on first use, in the same
- * flush; parameters and results are binary.
+ * A PgPool is one database under one role, as one worker sees it: a *reader* connection in libpq pipeline mode (every
+ * query its own Sync, so that one failing never touches another; everything asked in one turn goes out in one flush)
+ * and a few connections that are checked out for transactions. Statements are prepared once per connection, on first
+ * use, in the same flush; parameters and results are binary.
  *
  * While the server is away, calls wait until their deadline and then return ERR_UNAVAILABLE; connections come back by
- * themselves (back-off 50 ms doubling to 1 s). A query whose connection died under it returns ERR_UNAVAILABLE; reads are
- * repeated once by themselves when they had no answer yet, writes never.
+ * themselves (back-off 50 ms doubling to 1 s). A query whose connection died under it returns ERR_UNAVAILABLE; reads
+ * are repeated once by themselves when they had no answer yet, writes never. A caller without a deadline waits without
+ * end: give every piece of work one.
+ *
+ * ERR_UNAVAILABLE: not connected in time, or lost on the way. ERR_TIMEOUT: connected, but not answered in time.
  */
 #pragma once
 #include <libpq-fe.h>
@@ -98,7 +101,8 @@ typedef struct PgResult {
     int64_t affected;
 } PgResult;
 
-/* Reading columns. The type was checked against the statement when it was prepared; a wrong getter is a bug (ASSERT on length). */
+/* Reading columns. The type was checked against the statement when it was prepared; a wrong getter is a bug (ASSERT on
+ * length). */
 bool pg_is_null(const PgResult *r, int row, int column);
 bool pg_bool(const PgResult *r, int row, int column);
 int16_t pg_i16(const PgResult *r, int row, int column);
@@ -109,7 +113,8 @@ Str pg_text(const PgResult *r, int row,
 Id pg_id(const PgResult *r, int row, int column);
 /** ERR_LIMIT: NaN, infinite or wider than Decimal. */
 MUST_USE Err pg_decimal(const PgResult *r, int row, int column, Decimal *ret);
-Instant pg_instant(const PgResult *r, int row, int column); /* offset 0, tick 0 */
+/** Offset 0, tick 0. ±infinity and years outside 1 to 9999 are clamped to that range. */
+Instant pg_instant(const PgResult *r, int row, int column);
 
 typedef struct PgConfig {
     Str url;  /* libpq connection string or URI */
@@ -124,7 +129,7 @@ typedef struct PgConfig {
 typedef struct PgPool PgPool;
 typedef struct PgTx PgTx;
 
-/** Starts connecting; returns at once. */
+/** Starts connecting; returns at once. ERR_INVALID: the URL cannot be read; ERR_NO_MEMORY. */
 MUST_USE Err pg_pool_new(Loop *loop, const PgConfig *config, PgPool **ret);
 /** Closes; waiting callers get ERR_CANCELLED. */
 void pg_pool_free(PgPool *pool);
@@ -133,33 +138,39 @@ bool pg_pool_ready(const PgPool *pool);
 /** Server's words for the last failure ("" when none): for doctor, health and logs. */
 Str pg_pool_last_error(const PgPool *pool);
 
-/** One statement on the reader, autocommitted. ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CANCELLED, ERR_CONFLICT (23xxx: a constraint),
- *  ERR_RETRY (40001, 40P01), ERR_LIMIT (53xxx, 54xxx: disk full, too big), ERR_INVALID (22xxx: a value), ERR_INTERNAL (rest). ctx's problem holds the server's
- *  message (field = constraint name); it is for logs, never for clients. */
+/** One statement on the reader, autocommitted. ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_CANCELLED, ERR_CONFLICT (23xxx: a
+ *  constraint),
+ *  ERR_RETRY (40001, 40P01), ERR_LIMIT (53xxx, 54xxx: disk full, too big), ERR_INVALID (22xxx: a value), ERR_INTERNAL
+ *  (rest). ctx's problem holds the server's message (field = constraint name); it is for logs, never for clients. */
 CO_FN Err pg_query(PgPool *pool, const Statement *statement, const PgParams *params, PgResult *ret) MUST_USE;
-/** SQLSTATE of this coroutine's last failed statement ("" if none). */
+/** SQLSTATE of this coroutine's last failed statement ("" if none). Holds until the coroutine waits again. */
 const char *pg_sqlstate(void);
 
-/** Runs body in a transaction on a checked-out connection and commits. body returning an error rolls back. ERR_RETRY from body
- *  or commit runs it again (at most 5 times, jittered back-off, while the deadline allows). The commit itself is shielded from
- *  cancellation; ERR_UNAVAILABLE from it means "outcome unknown". */
+/** Runs body in a transaction on a checked-out connection and commits. body returning an error rolls back. ERR_RETRY
+ *  from body or commit runs it again (at most 5 times, jittered back-off, while the deadline allows). The commit itself
+ *  is shielded from cancellation; ERR_UNAVAILABLE from it means "outcome unknown". */
 typedef CO_FN Err (*PgTxBody)(PgTx *tx, void *arg);
 CO_FN Err pg_transaction(PgPool *pool, PgTxBody body, void *arg) MUST_USE;
-/** Queues a statement in the transaction without waiting: BEGIN, all of these and (with pg_tx_commit_with) COMMIT share flushes. */
+/** Parameters are copied: they may change at once. Queues a statement in the transaction without waiting: BEGIN, all of
+ *  these and (with pg_tx_commit_with) COMMIT share flushes. */
 void pg_tx_send(PgTx *tx, const Statement *statement, const PgParams *params);
 /** Queues a statement and waits for its result (and for all queued before). A failed earlier statement fails this. */
 CO_FN Err pg_tx_query(PgTx *tx, const Statement *statement, const PgParams *params, PgResult *ret) MUST_USE;
-/** As pg_tx_query, but the COMMIT goes out in the same flush: the body must return right after. Saves a round trip. */
+/** As pg_tx_query, but the COMMIT goes out in the same flush: the body must return right after. Saves a round trip. A
+ *  deadline asks the server to cancel and then waits for what came of it: OK means committed, any error but
+ *  ERR_UNAVAILABLE not. */
 CO_FN Err pg_tx_query_commit(PgTx *tx, const Statement *statement, const PgParams *params, PgResult *ret) MUST_USE;
 
-/** Calls fn in the loop (not in a coroutine) for each NOTIFY on channel, and once after every reconnect (payload absent:
- *  something may have been missed). One connection per pool is used for listening, made at the first call. */
+/** Calls fn in the loop (not in a coroutine) for each NOTIFY on channel, and once after every reconnect (payload
+ *  absent: something may have been missed). One connection per pool is used for listening, made at the first call. fn
+ *  must not free the pool. channel: under 64 bytes, no double quote. ERR_LIMIT, ERR_NO_MEMORY. */
 MUST_USE Err pg_listen(PgPool *pool, const char *channel, void (*fn)(Str payload, void *data), void *data);
 
-/** Blocking helpers for the command line and migrations (no loop, text format). The caller owns the connection (PQfinish). */
+/** Blocking helpers for the command line and migrations (no loop, text format). The caller owns the connection
+ *  (PQfinish). */
 MUST_USE Err pg_sync_connect(Ctx *ctx, Str url, Str role, PGconn **ret);
-/** Runs SQL without parameters; several statements allowed. ERR_* as pg_query, problem says what and where. *ret may be NULL;
- *  otherwise PQclear it. */
+/** Runs SQL without parameters; several statements allowed. ERR_* as pg_query, problem says what and where. *ret may be
+ *  NULL; otherwise PQclear it. */
 MUST_USE Err pg_sync_exec(Ctx *ctx, PGconn *conn, const char *sql, PGresult **ret);
 MUST_USE Err pg_sync_exec_params(Ctx *ctx, PGconn *conn, const char *sql, int n, const char *const *values,
                                  PGresult **ret);

@@ -1,9 +1,9 @@
 /*
  * pg_cancel.c - asking the server to stop, without stopping ourselves.
  *
- * PQcancel opens a second connection and blocks until the server has closed it, so it runs in libuv's thread pool. It touches
- * only the PGcancel copy, never the connection. While a request is under way the connection is not given to anybody else: a
- * late cancel would hit the wrong statement.
+ * PQcancel opens a second connection and blocks until the server has closed it, so it runs in libuv's thread pool. It
+ * touches only the PGcancel copy, never the connection. While a request is under way the connection is not given to
+ * anybody else: a late cancel would hit the wrong statement.
  */
 #include "base/heap.h"
 #include "pg/pg_private.h"

@@ -1,9 +1,9 @@
 /*
  * pg_conn.c - one connection's life: away, connecting, up, lost, away ….
  *
- * Everything is driven by libuv: PQconnectPoll while connecting, PQconsumeInput and PQflush when up. Losing the server is an
- * ordinary event; it ends nobody but the answers that were under way. The only step of libpq that may block is the lookup of a
- * host name, so give addresses (hostaddr=) or a socket folder where that matters.
+ * Everything is driven by libuv: PQconnectPoll while connecting, PQconsumeInput and PQflush when up. Losing the server
+ * is an ordinary event; it ends nobody but the answers that were under way. The only step of libpq that may block is
+ * the lookup of a host name, so give addresses (hostaddr=) or a socket folder where that matters.
  */
 #include "base/heap.h"
 #include "pg/pg_private.h"
@@ -17,7 +17,8 @@ struct PgPoll {
 static void conn_connect(PgConn *conn);
 static void conn_up(PgConn *conn);
 
-/* --- watching the socket -------------------------------------------------------------------------------------------- */
+/* --- watching the socket
+ * -------------------------------------------------------------------------------------------- */
 
 static void poll_closed(uv_handle_t *handle) {
     heap_free(handle->data);
@@ -87,7 +88,8 @@ void conn_watch(PgConn *conn) {
         conn_lost(conn, "the socket cannot be watched");
 }
 
-/* --- connecting ----------------------------------------------------------------------------------------------------- */
+/* --- connecting
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void on_notice(void *arg, const PGresult *notice) {
     (void)arg;
@@ -97,8 +99,8 @@ static void on_notice(void *arg, const PGresult *notice) {
 
 static void conn_connect(PgConn *conn) {
     const PgPool *pool = conn->pool;
-    /* Before dbname: defaults that the URL may override. A peer that vanishes without a word is noticed within 30 s. Behind
-     * it: what is ours to say. */
+    /* Before dbname: defaults that the URL may override. A peer that vanishes without a word is noticed within 30 s.
+     * Behind it: what is ours to say. */
     const char *const names[] = {"keepalives_idle",
                                  "keepalives_interval",
                                  "keepalives_count",
@@ -177,7 +179,8 @@ static void conn_up(PgConn *conn) {
     }
 }
 
-/* --- losing --------------------------------------------------------------------------------------------------------- */
+/* --- losing
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* Everything in flight, newest first, so that what is repeated ends up in its old order in front of the queue. */
 static void slots_fail(PgConn *conn, Err reason) {
@@ -254,7 +257,8 @@ static void on_timer(Timer *timer) {
     }
 }
 
-/* --- birth and end -------------------------------------------------------------------------------------------------- */
+/* --- birth and end
+ * -------------------------------------------------------------------------------------------------- */
 
 Err conn_open(PgPool *pool, PgConnKind kind, PgConn **ret) {
     PgConn *conn = HEAP_NEW(PgConn);

@@ -1,8 +1,8 @@
 /*
  * pg_error.c - from SQLSTATE to Err.
  *
- * Classes are those of the SQL standard and of Postgres (appendix A of its manual). The server's own words go into the problem
- * for logs; no surface shows them to clients.
+ * Classes are those of the SQL standard and of Postgres (appendix A of its manual). The server's own words go into the
+ * problem for logs; no surface shows them to clients.
  */
 #include "pg/pg_private.h"
 
@@ -31,8 +31,8 @@ Err sqlstate_to_err(const char *sqlstate) {
     return ERR_INTERNAL;
 }
 
-/* The last failed statement's state and whose it was. One place for all coroutines: it is set right before the caller goes on,
- * so it holds until that caller waits again. */
+/* The last failed statement's state and whose it was. One place for all coroutines: it is set right before the caller
+ * goes on, so it holds until that caller waits again. */
 static struct {
     const Co *co;
     char state[6];

@@ -1,9 +1,9 @@
 /*
  * pg_listen.c - NOTIFY, on a connection of its own.
  *
- * LISTEN takes effect when its transaction commits, that is at its Sync; only then are subscribers told that they hear again
- * (payload absent), so that reading the state behind that call misses nothing. Each channel has its own Sync and they are sent
- * in order: the n-th answer since connecting is channel n's.
+ * LISTEN takes effect when its transaction commits, that is at its Sync; only then are subscribers told that they hear
+ * again (payload absent), so that reading the state behind that call misses nothing. Each channel has its own Sync and
+ * they are sent in order: the n-th answer since connecting is channel n's.
  */
 #include "pg/pg_private.h"
 

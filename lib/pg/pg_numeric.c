@@ -1,9 +1,10 @@
 /*
  * pg_numeric.c - numeric ↔ Decimal without going through text.
  *
- * numeric travels as base-10000 digits aligned at the decimal point, with a "display scale" that says how many decimals are
- * shown. Decimal is one 96-bit whole number and a scale. Both keep 12.50 apart from 12.5, so nothing is lost either way as long
- * as the number fits. 128-bit arithmetic holds every step: 96 bits times 10^3 for the alignment is 106 bits.
+ * numeric travels as base-10000 digits aligned at the decimal point, with a "display scale" that says how many decimals
+ * are shown. Decimal is one 96-bit whole number and a scale. Both keep 12.50 apart from 12.5, so nothing is lost either
+ * way as long as the number fits. 128-bit arithmetic holds every step: 96 bits times 10^3 for the alignment is 106
+ * bits.
  */
 #include "pg/pg_numeric.h"
 

@@ -9,6 +9,6 @@
 
 /** Returns the length written. Minus zero becomes zero: numeric has no sign for it. */
 size_t pg_numeric_encode(Decimal d, uint8_t out[PG_NUMERIC_BYTES_MAX]);
-/** Scale is kept. Where it, or the padded number, does not fit a Decimal, trailing zeros go. ERR_LIMIT: NaN, infinite, or
- *  significant digits that a Decimal cannot hold (never rounded). ERR_SYNTAX: not a numeric at all. */
+/** Scale is kept. Where it, or the padded number, does not fit a Decimal, trailing zeros go. ERR_LIMIT: NaN, infinite,
+ *  or significant digits that a Decimal cannot hold (never rounded). ERR_SYNTAX: not a numeric at all. */
 MUST_USE Err pg_numeric_decode(Str bytes, Decimal *ret);

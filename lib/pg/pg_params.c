@@ -1,13 +1,15 @@
 /*
  * pg_params.c - parameters in binary, built in the order of $1, $2 ….
  *
- * All values of a statement lie one after another in one Buf; only at send time are they turned into the pointers that libpq
- * wants, because the Buf moves while it grows. No append is checked: the Buf remembers a refusal, and sending returns it.
+ * All values of a statement lie one after another in one Buf; only at send time are they turned into the pointers that
+ * libpq wants, because the Buf moves while it grows. No append is checked: the Buf remembers a refusal, and sending
+ * returns it.
  */
 #include "pg/pg_numeric.h"
 #include "pg/pg_private.h"
 
-/* One statement's parameters. The largest real ones are sets of rows as arrays; the coroutine's arena bounds them earlier. */
+/* One statement's parameters. The largest real ones are sets of rows as arrays; the coroutine's arena bounds them
+ * earlier. */
 #define PARAMS_BYTES_MAX ((size_t)64 * 1024 * 1024)
 
 void pg_params_init(PgParams *params, Arena *arena) {
@@ -105,8 +107,10 @@ void pg_add_instant(PgParams *params, Instant value) {
     param_end(params);
 }
 
-/* --- arrays (array_send in src/backend/utils/adt/arrayfuncs.c): dimensions, has-null, element type, length, lower bound,
- *     then each element behind its length ---------------------------------------------------------------------------- */
+/* --- arrays (array_send in src/backend/utils/adt/arrayfuncs.c): dimensions, has-null, element type, length, lower
+ * bound,
+ *     then each element behind its length
+ *     ---------------------------------------------------------------------------- */
 
 enum { ARRAY_HEAD = 12, ARRAY_HEAD_AND_DIMENSION = 20 };
 

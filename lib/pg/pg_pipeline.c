@@ -1,9 +1,10 @@
 /*
  * pg_pipeline.c - commands go into libpq, answers come out in the same order.
  *
- * libpq in pipeline mode answers each command with its results and then NULL, and each Sync with PGRES_PIPELINE_SYNC alone. The
- * ring of slots remembers what each answer is for. A round is finished by its Sync, never earlier: a statement outside a
- * transaction commits when the server reaches the Sync, so an error may still come behind "INSERT 0 1".
+ * libpq in pipeline mode answers each command with its results and then NULL, and each Sync with PGRES_PIPELINE_SYNC
+ * alone. The ring of slots remembers what each answer is for. A round is finished by its Sync, never earlier: a
+ * statement outside a transaction commits when the server reaches the Sync, so an error may still come behind "INSERT 0
+ * 1".
  */
 #include "pg/pg_private.h"
 
@@ -51,7 +52,8 @@ void pipeline_abandon(PgRound *round) {
     }
 }
 
-/* --- sending -------------------------------------------------------------------------------------------------------- */
+/* --- sending
+ * -------------------------------------------------------------------------------------------------------- */
 
 static const int ALL_BINARY[PG_PARAMS_MAX] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
@@ -85,8 +87,8 @@ bool pipeline_flush(PgConn *conn) {
     return more >= 0;
 }
 
-/* A statement whose result type changed cannot be replaced under its name; DEALLOCATE has no binary message of its own in
- * libpq 15. For a reader it stands in a Sync of its own, so that it cannot touch the query behind it. */
+/* A statement whose result type changed cannot be replaced under its name; DEALLOCATE has no binary message of its own
+ * in libpq 15. For a reader it stands in a Sync of its own, so that it cannot touch the query behind it. */
 static bool statement_deallocate(PgConn *conn, const Statement *statement, PgRound *round) {
     char sql[128];
     int n = snprintf(sql, sizeof sql, "DEALLOCATE \"%s\"", statement->name);
@@ -130,11 +132,13 @@ bool pipeline_statement(PgConn *conn, PgSlotKind kind, const Statement *statemen
     return true;
 }
 
-/* --- taking --------------------------------------------------------------------------------------------------------- */
+/* --- taking
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void round_finish(PgConn *conn, PgRound *round) {
     round->conn = NULL;
-    /* The plan was at fault and the query never ran: once more, with a fresh plan. A transaction is repeated as a whole. */
+    /* The plan was at fault and the query never ran: once more, with a fresh plan. A transaction is repeated as a
+     * whole. */
     if (conn->kind == CONN_READER && round->replan && !round->repeated) {
         round_clear(round);
         reader_requeue(conn->pool, round);

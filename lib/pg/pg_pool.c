@@ -1,8 +1,8 @@
 /*
  * pg_pool.c - one database under one role: its settings, its connections, its end.
  *
- * Role, search_path and statement_timeout travel as start-up options (-c name=value), so that a connection is never up without
- * them and no round trip is spent. They are appended to the options that the URL brings.
+ * Role, search_path and statement_timeout travel as start-up options (-c name=value), so that a connection is never up
+ * without them and no round trip is spent. They are appended to the options that the URL brings.
  */
 #include "base/heap.h"
 #include "pg/pg_private.h"

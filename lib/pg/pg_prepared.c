@@ -1,9 +1,9 @@
 /*
  * pg_prepared.c - which statements one connection knows: open addressing from Statement's address to a state.
  *
- * The table has a fixed size: statements are static or made at start-up, so a program that needs more than three quarters of
- * PG_STATEMENTS still works, unprepared beyond that. base/map.h hashes bytes with a secret key, which pointers of our own do
- * not need on the path of every query.
+ * The table has a fixed size: statements are static or made at start-up, so a program that needs more than three
+ * quarters of PG_STATEMENTS still works, unprepared beyond that. base/map.h hashes bytes with a secret key, which
+ * pointers of our own do not need on the path of every query.
  */
 #include "pg/pg_private.h"
 

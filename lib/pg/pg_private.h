@@ -1,10 +1,10 @@
 /*
  * pg_private.h - what the files of lib/pg share: the connection, its slots, rounds and the pool.
  *
- * A *round* is what one Sync answers and what one coroutine waits for: a reader's query, or all that a transaction sent since
- * its last wait. A *slot* is one command (or Sync) whose answer libpq still owes; slots form a ring per connection, in order.
- * Slots belong to the connection and rounds to the waiting coroutine's stack, so abandoning a wait is: forget the round in its
- * slots; the answers are then dropped as they arrive and the pipeline goes on.
+ * A *round* is what one Sync answers and what one coroutine waits for: a reader's query, or all that a transaction sent
+ * since its last wait. A *slot* is one command (or Sync) whose answer libpq still owes; slots form a ring per
+ * connection, in order. Slots belong to the connection and rounds to the waiting coroutine's stack, so abandoning a
+ * wait is: forget the round in its slots; the answers are then dropped as they arrive and the pipeline goes on.
  */
 #pragma once
 #include <uv.h>
@@ -12,7 +12,8 @@
 #include "pg/pg.h"
 
 enum { PG_JSONB_VERSION = 1 };
-/* Bounds. SLOTS: answers owed by one connection. WINDOW: reader queries sent ahead. WAITING: callers queued per pool. */
+/* Bounds. SLOTS: answers owed by one connection. WINDOW: reader queries sent ahead. WAITING: callers queued per
+ * pool. */
 enum {
     PG_SLOTS = 4096,
     PG_WINDOW = 1024,
@@ -29,7 +30,8 @@ enum {
 
 typedef struct PgConn PgConn;
 
-/* --- pg_prepared.c: which statements a connection knows ------------------------------------------------------------- */
+/* --- pg_prepared.c: which statements a connection knows
+ * ------------------------------------------------------------- */
 
 typedef enum PgPreparedState {
     PREPARED_NO,
@@ -50,7 +52,8 @@ typedef struct PgPrepared {
 PgPreparedState prepared_get(const PgPrepared *table, const Statement *statement);
 void prepared_set(PgPrepared *table, const Statement *statement, PgPreparedState state);
 
-/* --- rounds and slots (pg_pipeline.c) ------------------------------------------------------------------------------- */
+/* --- rounds and slots (pg_pipeline.c)
+ * ------------------------------------------------------------------------------- */
 
 typedef struct PgRound {
     Wait wait;       /* woken with ERR_OK when the Sync is answered, ERR_UNAVAILABLE when the connection is lost */
@@ -96,7 +99,8 @@ MUST_USE bool pipeline_take(PgConn *conn);
 void pipeline_abandon(PgRound *round);
 void round_clear(PgRound *round);
 
-/* --- pg_conn.c: one connection's life ------------------------------------------------------------------------------- */
+/* --- pg_conn.c: one connection's life
+ * ------------------------------------------------------------------------------- */
 
 typedef enum PgConnKind { CONN_READER, CONN_WRITER, CONN_LISTENER } PgConnKind;
 typedef enum PgConnState { CONN_AWAY, CONN_CONNECTING, CONN_UP } PgConnState;
@@ -138,21 +142,26 @@ void conn_retry(PgConn *conn);
 /** Asks libuv for what libpq needs now. */
 void conn_watch(PgConn *conn);
 
-/* --- pg_cancel.c ---------------------------------------------------------------------------------------------------- */
+/* --- pg_cancel.c
+ * ---------------------------------------------------------------------------------------------------- */
 
 /** Asks the server to stop what the connection does, from a thread (PQcancel blocks). */
 void conn_cancel(PgConn *conn);
 /** The connection goes away; a request under way forgets it. */
 void conn_cancel_forget(PgConn *conn);
 
-/* --- what each kind does when its connection changes ---------------------------------------------------------------- */
+/* --- what each kind does when its connection changes
+ * ---------------------------------------------------------------- */
 
 /* pg_reader.c */
 void reader_arm(PgPool *pool);
 void reader_flush_hook(TurnHook *hook);
 void reader_requeue(PgPool *pool, PgRound *round); /* in front, for its second chance */
 void reader_close(PgPool *pool);
-MUST_USE Err result_keep(Ctx *ctx, PGresult **raw, PgResult *ret);
+/** A place in ctx's arena that clears its result with the arena; made before sending, so that taking an answer cannot
+ *  fail. */
+PGresult **result_home(Ctx *ctx);
+void result_keep(PGresult **home, PgRound *round, PgResult *ret);
 /* pg_writer.c */
 CO_FN Err writer_checkout(PgPool *pool, Ctx *ctx, PgConn **ret) MUST_USE;
 void writer_free_up(PgConn *conn); /* up and unused: hand it to the next in line */
@@ -166,7 +175,8 @@ void listener_start(PgConn *conn);
 void listener_confirmed(PgConn *conn);
 void listener_take(PgConn *conn);
 
-/* --- the pool (pg_pool.c) ------------------------------------------------------------------------------------------- */
+/* --- the pool (pg_pool.c)
+ * ------------------------------------------------------------------------------------------- */
 
 typedef struct PgChannel {
     const char *name;
@@ -210,7 +220,8 @@ void pool_enter(PgPool *pool);
 void pool_leave(PgPool *pool);
 void pool_set_error(PgPool *pool, const char *message);
 
-/* --- pg_error.c ----------------------------------------------------------------------------------------------------- */
+/* --- pg_error.c
+ * ----------------------------------------------------------------------------------------------------- */
 
 Err sqlstate_to_err(const char *sqlstate);
 /** Maps a failed result, leaves message and constraint in ctx's problem and the state for pg_sqlstate(). */

@@ -1,8 +1,9 @@
 /*
  * pg_reader.c - queries that stand alone, on the one reader connection.
  *
- * A query joins a queue; the TURN_FLUSH hook sends what has gathered during the turn. While the server is away the queue simply
- * grows, to a bound. Each query has its own Sync, so an error touches nobody else and each is a transaction of its own.
+ * A query joins a queue; the TURN_FLUSH hook sends what has gathered during the turn. While the server is away the
+ * queue simply grows, to a bound. Each query has its own Sync, so an error touches nobody else and each is a
+ * transaction of its own.
  */
 #include "pg/pg_private.h"
 
@@ -44,6 +45,15 @@ void reader_close(PgPool *pool) {
     }
 }
 
+/* Sending failed half-way: the connection cannot find this round in its slots, so it is settled here. */
+static void reader_unsent(PgPool *pool, PgRound *round) {
+    pipeline_abandon(round);
+    if (round->statement->writes || round->repeated)
+        wait_wake(&round->wait, ERR_UNAVAILABLE);
+    else
+        reader_requeue(pool, round);
+}
+
 static void reader_pump(PgConn *conn) {
     PgPool *pool = conn->pool;
     /* One query past a full socket at most: what libpq buffers stays bounded by the largest statement. */
@@ -53,6 +63,7 @@ static void reader_pump(PgConn *conn) {
         queue_remove(pool, round);
         if (!pipeline_statement(conn, SLOT_KEEP, round->statement, round->params, round) ||
             !pipeline_sync(conn, round) || !pipeline_flush(conn)) {
+            reader_unsent(pool, round);
             conn_lost(conn, PQerrorMessage(conn->raw));
             return;
         }
@@ -72,34 +83,39 @@ void reader_flush_hook(TurnHook *hook) {
         conn_retry(pool->reader);
 }
 
-static void result_free(void *raw) {
-    PQclear(raw);
+static void result_free(void *home) {
+    PQclear(*(PGresult **)home);
 }
 
-Err result_keep(Ctx *ctx, PGresult **raw, PgResult *ret) {
-    ASSERT(*raw != NULL);
-    if (!arena_on_reset(ctx->arena, result_free, *raw))
-        return ERR_NO_MEMORY;
+PGresult **result_home(Ctx *ctx) {
+    PGresult **home = ARENA_NEW(ctx->arena, PGresult *);
+    return home != NULL && arena_on_reset(ctx->arena, result_free, home) ? home : NULL;
+}
+
+void result_keep(PGresult **home, PgRound *round, PgResult *ret) {
+    PGresult *raw = round->kept;
+    ASSERT(raw != NULL);
+    *home = raw;
+    round->kept = NULL;
     uint64_t affected = 0;
-    if (str_to_u64(str_c(PQcmdTuples(*raw)), INT64_MAX, &affected) != ERR_OK)
+    if (str_to_u64(str_c(PQcmdTuples(raw)), INT64_MAX, &affected) != ERR_OK)
         affected = 0; /* a command that counts nothing */
-    *ret = (PgResult){.raw = *raw, .rows = PQntuples(*raw), .columns = PQnfields(*raw), .affected = (int64_t)affected};
-    *raw = NULL;
-    return ERR_OK;
+    *ret = (PgResult){.raw = raw, .rows = PQntuples(raw), .columns = PQnfields(raw), .affected = (int64_t)affected};
 }
 
 /* Queues the round and waits until it is answered or given up. */
-static CO_FN Err round_wait(PgPool *pool, PgRound *round, bool *ret_sent) {
+static CO_FN Err round_wait(PgPool *pool, PgRound *round) {
     pool_enter(pool);
     queue_put(pool, round, false);
     reader_arm(pool);
     Err err = co_wait(&round->wait, 0);
-    *ret_sent = !round->queued;
-    if (round->queued)
-        queue_remove(pool, round);
-    else
+    bool sent = !round->queued;
+    if (sent)
         pipeline_abandon(round);
-    if (err == ERR_UNAVAILABLE || (err == ERR_TIMEOUT && !*ret_sent))
+    else
+        queue_remove(pool, round);
+    bool away = pool->reader == NULL || pool->reader->state != CONN_UP;
+    if (err == ERR_UNAVAILABLE || (err == ERR_TIMEOUT && !sent && away))
         err = error_plain(co_ctx(co_self()), ERR_UNAVAILABLE, pool->last_error);
     pool_leave(pool);
     return err;
@@ -114,12 +130,16 @@ CO_FN Err pg_query(PgPool *pool, const Statement *statement, const PgParams *par
         return ERR_CANCELLED;
     if (pool->waiting_n >= PG_WAITING_MAX)
         return error_plain(ctx, ERR_UNAVAILABLE, "too many queries wait for Postgres");
+    PGresult **home = result_home(ctx);
+    if (home == NULL)
+        return ERR_NO_MEMORY;
 
     PgRound round = {.statement = statement, .params = params};
-    bool sent;
-    Err err = round_wait(pool, &round, &sent);
-    if (err == ERR_OK)
-        err = round.error != NULL ? error_from_result(ctx, round.error) : result_keep(ctx, &round.kept, ret);
+    Err err = round_wait(pool, &round);
+    if (err == ERR_OK && round.error != NULL)
+        err = error_from_result(ctx, round.error);
+    else if (err == ERR_OK)
+        result_keep(home, &round, ret);
     round_clear(&round);
     return err;
 }

@@ -1,8 +1,8 @@
 /*
  * pg_result.c - reading columns in binary.
  *
- * A getter that does not fit its column is a bug in the code, not in the data: it is an ASSERT on the length. What data can do
- * (a numeric wider than Decimal, a timestamp outside the years 1 to 9999) is an error or a stated bound.
+ * A getter that does not fit its column is a bug in the code, not in the data: it is an ASSERT on the length. What data
+ * can do (a numeric wider than Decimal, a timestamp outside the years 1 to 9999) is an error or a stated bound.
  */
 #include "pg/pg_numeric.h"
 #include "pg/pg_private.h"

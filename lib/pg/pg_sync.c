@@ -1,5 +1,6 @@
 /*
- * pg_sync.c - plain blocking Postgres for the command line and migrations, where there is no loop and nobody else to serve.
+ * pg_sync.c - plain blocking Postgres for the command line and migrations, where there is no loop and nobody else to
+ * serve.
  */
 #include "pg/pg_private.h"
 

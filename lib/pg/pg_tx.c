@@ -2,11 +2,11 @@
  * pg_tx.c - transactions in as few round trips as they can be.
  *
  * BEGIN travels with the first statement, COMMIT (pg_tx_query_commit) with the last; between two Syncs the server skips
- * everything behind the first error, so nothing has to be checked on the way. Whatever is left open at the end is rolled back
- * by pg_writer.c without anybody waiting for it.
+ * everything behind the first error, so nothing has to be checked on the way. Whatever is left open at the end is
+ * rolled back by pg_writer.c without anybody waiting for it.
  *
- * Once a COMMIT may have reached the server, its outcome is a fact that must be learnt: cancellation and deadline then no longer
- * end the wait. A deadline during pg_tx_query_commit asks the server to cancel and waits for what came of it.
+ * Once a COMMIT may have reached the server, its outcome is a fact that must be learnt: cancellation and deadline then
+ * no longer end the wait. A deadline during pg_tx_query_commit asks the server to cancel and waits for what came of it.
  */
 #include "pg/pg_private.h"
 
@@ -113,15 +113,17 @@ void pg_tx_send(PgTx *tx, const Statement *statement, const PgParams *params) {
 
 static CO_FN Err tx_query(PgTx *tx, const Statement *statement, const PgParams *params, TxCommit commit,
                           PgResult *ret) {
+    /* Before anything is sent: once a commit is done, nothing may be left that can fail. */
+    PGresult **home = result_home(tx->ctx);
+    if (home == NULL && tx->err == ERR_OK)
+        tx->err = ERR_NO_MEMORY;
     tx_put(tx, SLOT_KEEP, statement, params);
     if (commit == COMMITS_WITH)
         tx_put(tx, SLOT_DROP, &COMMIT, NULL);
     Err err = tx_round_trip(tx, commit);
     if (err == ERR_OK) {
         tx->committed = commit == COMMITS_WITH;
-        err = result_keep(tx->ctx, &tx->round.kept, ret);
-        if (err != ERR_OK && commit == COMMITS_NOT)
-            tx->err = err;
+        result_keep(home, &tx->round, ret);
     }
     round_clear(&tx->round);
     return err;

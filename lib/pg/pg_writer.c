@@ -1,9 +1,9 @@
 /*
  * pg_writer.c - connections that are checked out for transactions, first come first served, and cleaned before reuse.
  *
- * A connection that comes back with anything open (an error, a cancelled statement, statements without their Sync) is not given
- * on: it is rolled back here, in nobody's time, and only then freed. If that takes longer than PG_RECOVER_MS the connection is
- * dropped, and the server rolls back by itself.
+ * A connection that comes back with anything open (an error, a cancelled statement, statements without their Sync) is
+ * not given on: it is rolled back here, in nobody's time, and only then freed. If that takes longer than PG_RECOVER_MS
+ * the connection is dropped, and the server rolls back by itself.
  */
 #include "pg/pg_private.h"
 
@@ -52,6 +52,14 @@ static PgConn *writer_idle(PgPool *pool) {
     return NULL;
 }
 
+static bool writers_are_away(const PgPool *pool) {
+    for (int i = 0; i < pool->writers_n; i++) {
+        if (pool->writers[i]->state == CONN_UP)
+            return false;
+    }
+    return true;
+}
+
 /* Waits for one connection to be handed over; it may have been lost again by the time we run. */
 static CO_FN Err checkout_wait(PgPool *pool, bool in_front, PgConn **ret) {
     PgCaller caller = {0};
@@ -80,7 +88,7 @@ CO_FN Err writer_checkout(PgPool *pool, Ctx *ctx, PgConn **ret) {
         Err err = checkout_wait(pool, again, &conn);
         if (pool->closed)
             return ERR_CANCELLED;
-        if (err == ERR_TIMEOUT)
+        if (err == ERR_TIMEOUT && writers_are_away(pool)) /* otherwise they were busy for too long */
             return error_plain(ctx, ERR_UNAVAILABLE, pool->last_error);
         TRY(err);
         if (conn->state != CONN_UP) {
@@ -93,7 +101,8 @@ CO_FN Err writer_checkout(PgPool *pool, Ctx *ctx, PgConn **ret) {
     return ERR_OK;
 }
 
-/* --- cleaning up ---------------------------------------------------------------------------------------------------- */
+/* --- cleaning up
+ * ---------------------------------------------------------------------------------------------------- */
 
 void writer_recover(PgConn *conn) {
     conn->recovering = true;

@@ -1,8 +1,8 @@
 /*
  * pg_test.h - a loop and a pool per test, and coroutines to run in them.
  *
- * cmocka's assertions jump to main's stack, which a coroutine must not do: inside one, CHECK notes the first failure, and
- * test_run reports it afterwards. Every coroutine has a deadline, so that what would hang fails.
+ * cmocka's assertions jump to main's stack, which a coroutine must not do: inside one, CHECK notes the first failure,
+ * and test_run reports it afterwards. Every coroutine has a deadline, so that what would hang fails.
  */
 #pragma once
 #include <inttypes.h>

@@ -1,5 +1,6 @@
 /*
- * test_outage.c - the server dies, is stopped, is not there, or never answers: callers are told, and service comes back.
+ * test_outage.c - the server dies, is stopped, is not there, or never answers: callers are told, and service comes
+ * back.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -76,7 +77,8 @@ static void a_backend_killed_in_mid_query(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_out"), 0);
 }
 
-/* --- stop and start ------------------------------------------------------------------------------------------------- */
+/* --- stop and start
+ * ------------------------------------------------------------------------------------------------- */
 
 static void pg_ctl(const char *arguments) {
     char command[1000];
@@ -152,7 +154,8 @@ static void the_server_is_stopped_and_started(void **state) {
     stopped_and_started_as("-m immediate stop");
 }
 
-/* --- nobody there, and nobody speaking ------------------------------------------------------------------------------ */
+/* --- nobody there, and nobody speaking
+ * ------------------------------------------------------------------------------ */
 
 static int mute = -1;
 
@@ -210,7 +213,8 @@ static void the_queue_has_an_end(void **state) {
     test_arena_bytes = 0;
 }
 
-/* --- the end of a pool ---------------------------------------------------------------------------------------------- */
+/* --- the end of a pool
+ * ---------------------------------------------------------------------------------------------- */
 
 static void free_pool(Ctx *ctx, void *arg) {
     (void)ctx;
@@ -251,7 +255,8 @@ static void closing_wakes_everybody(void **state) {
         assert_int_equal(asked[i].err, ERR_CANCELLED);
 }
 
-/* --- LISTEN --------------------------------------------------------------------------------------------------------- */
+/* --- LISTEN
+ * --------------------------------------------------------------------------------------------------------- */
 
 typedef struct Heard {
     int fresh, told;

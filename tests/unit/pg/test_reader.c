@@ -59,7 +59,8 @@ static void ten_thousand_in_a_turn(void **state) {
     test_arena_bytes = 0;
 }
 
-/* --- errors --------------------------------------------------------------------------------------------------------- */
+/* --- errors
+ * --------------------------------------------------------------------------------------------------------- */
 
 #define RAISE(state) "DO $$ BEGIN RAISE EXCEPTION 'told to' USING ERRCODE = '" state "'; END $$"
 static const struct {
@@ -107,7 +108,8 @@ static void errors_have_codes(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_deferred"), 0);
 }
 
-/* --- plans ---------------------------------------------------------------------------------------------------------- */
+/* --- plans
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static const Statement LATE = {.name = "late", .sql = "SELECT * FROM unit_late"};
 static const Statement SIDE_CREATE = {.name = "side1", .sql = "CREATE TABLE unit_late (a int4)", .writes = true};
@@ -165,7 +167,8 @@ static void a_hundred_find_their_plan_changed(void **state) {
     test_run_many(late_body, &columns, 0, 100);
 }
 
-/* --- deadlines ------------------------------------------------------------------------------------------------------ */
+/* --- deadlines
+ * ------------------------------------------------------------------------------------------------------ */
 
 static int64_t abandoned_backend;
 static const Statement PID = {.name = "pid", .sql = "SELECT pg_backend_pid()"};
@@ -234,7 +237,8 @@ static void cancellation_reaches_a_query(void **state) {
     assert_int_equal(victim_err, ERR_CANCELLED);
 }
 
-/* --- memory --------------------------------------------------------------------------------------------------------- */
+/* --- memory
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void starved_body(Ctx *ctx, void *arg) {
     (void)arg;
@@ -262,7 +266,8 @@ static void the_nth_allocation_fails(void **state) {
     test_run(starved_body, NULL);
 }
 
-/* --- settings ------------------------------------------------------------------------------------------------------- */
+/* --- settings
+ * ------------------------------------------------------------------------------------------------------- */
 
 static const Statement SETTINGS = {
     .name = "settings",
