@@ -6,6 +6,7 @@
  * why a role may call co_drain there. SIGINT is ignored: a Ctrl-C reaches the whole terminal group, but it is the parent's to pass on.
  */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -76,6 +77,13 @@ static void die_with_parent(pid_t parent) {
         _exit(1); /* it died before prctl */
 }
 
+/* What ps and top show: "usher:http". The kernel keeps 15 bytes (prctl(2)). */
+static void name_process(const char *role) {
+    char name[16];
+    (void)snprintf(name, sizeof name, "usher:%s", role);
+    (void)prctl(PR_SET_NAME, name);
+}
+
 static Err catch_signals(const sigset_t *mask) {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN);
@@ -92,6 +100,7 @@ static Err catch_signals(const sigset_t *mask) {
 }
 
 static Err start(const WorkerStart *start_info) {
+    name_process(start_info->role->name);
     TRY(loop_new(&self.worker.loop));
     TRY(start_info->role->start(&self.worker));
     self.first_turn.fn = on_first_turn;

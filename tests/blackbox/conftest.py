@@ -171,18 +171,17 @@ class Usher:
         self.cli("reset", "--data", self.data, "--yes", check=0)
 
     def workers(self, role=None):
-        """Pids of the worker processes, by role as shown in their command line."""
+        """Pids of the worker processes, by role as ps shows it."""
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit() or not self.is_mine(int(entry.name)):
                 continue
             try:
-                text = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                name = (entry / "comm").read_text().strip()
             except OSError:
                 continue
-            for name in ("http", "relay", "consume"):
-                if f"usher: {name}" in text:
-                    found.setdefault(name, []).append(int(entry.name))
+            if name.startswith("usher:"):
+                found.setdefault(name.removeprefix("usher:"), []).append(int(entry.name))
         return found.get(role, []) if role else found
 
     def is_mine(self, pid):

@@ -13,7 +13,7 @@ import threading
 from conftest import Usher, wait_for
 
 CLIENTS = 24
-REQUESTS_PER_CLIENT = 60
+REQUESTS_PER_CLIENT = 250
 DISTURBANCES = 25
 
 AUDIT = """
@@ -92,7 +92,7 @@ def disturb(usher, rng):
         usher.sql("SET audit.jump = 'on'; UPDATE tickets.reservations SET until_at = until_at - interval '16 minutes'")
     elif blow == "backend":
         usher.sql("SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'usher/%%' "
-                  "ORDER BY random() LIMIT 2) some")
+                  "ORDER BY random() LIMIT 2) victims")
     else:
         for pid in usher.workers(blow)[:1]:
             os.kill(pid, signal.SIGKILL)
