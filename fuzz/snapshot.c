@@ -3,6 +3,7 @@
  * can be migrated from and to.
  */
 #include "resource/diff.h"
+#include "resource/sqltext.h"
 
 #include "fuzz.h"
 
@@ -61,6 +62,19 @@ static const char OTHER[] =
     "\"foreign key\",\"definition\":\"FOREIGN KEY (c)\",\"target\":\"a (c)\"}],\"indexes\":[{\"name\":\"a_d\","
     "\"definition\":\"btree (d)\"}]}]}";
 
+/* Every statement is a part of the text, behind the one before; the text ends. */
+static void check_split(Str sql) {
+    Str rest = sql, statement;
+    const char *behind = sql.p;
+    while (sql_next(&rest, &statement)) {
+        FUZZ_CHECK(statement.n > 0 && statement.p >= behind && statement.p + statement.n <= sql.p + sql.n);
+        behind = statement.p + statement.n;
+    }
+    bool drops = sql_has_word(sql, "truncate");
+    FUZZ_CHECK(!drops || sql_loses_data(sql));
+    (void)sql_no_transaction(sql);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Arena *arena = arena_new((size_t)64 << 20);
     FUZZ_CHECK(arena != NULL);
@@ -71,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Err err = model_from_snapshot(&ctx, (Str){(const char *)data, size}, &model);
     FUZZ_CHECK(err == ERR_OK || err == ERR_SYNTAX || err == ERR_LIMIT || err == ERR_NO_MEMORY);
     FUZZ_CHECK(err != ERR_SYNTAX || ctx.problem.message.n > 0);
+    check_split((Str){(const char *)data, size});
     if (err == ERR_OK)
         check_model(&ctx, &model, &other);
     arena_free(arena);

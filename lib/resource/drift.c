@@ -160,7 +160,7 @@ static Err verify_snapshot(Migrator *m, size_t *mistakes) {
     }
     TRY(model_from_context(m->ctx->arena, m->context, &new));
     Changes changes = {0};
-    TRY(diff_models(m->ctx->arena, &old, &new, DIFF_DOWN, &changes));
+    TRY(diff_models(m->ctx->arena, &old, &new, DIFF_UP, &changes));
     for (const Change *c = changes.first; c != NULL; c = c->next)
         buf_printf(m->report, "%s: declarations: %.*s: in no migration yet; run usher migrate generate\n",
                    m->context->name, STR_ARG(c->summary));

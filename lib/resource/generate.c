@@ -119,23 +119,27 @@ static void add_changes(Buf *sql, const Changes *changes) {
 }
 
 /* "events.price: add column" → "events_price_add_column" */
-static Str slug(Arena *arena, Str summary) {
+static Err slug(Arena *arena, Str text, Str *ret) {
     Buf name = buf_new(arena, 128);
-    for (size_t i = 0; i < summary.n && name.n < 48; i++) {
-        char c = summary.p[i];
+    for (size_t i = 0; i < text.n && name.n < 48; i++) {
+        char c = text.p[i] >= 'A' && text.p[i] <= 'Z' ? (char)(text.p[i] + ('a' - 'A')) : text.p[i];
         if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
             buf_add_char(&name, c);
         else if (name.n > 0 && name.p[name.n - 1] != '_')
             buf_add_char(&name, '_');
     }
-    return str_trim(buf_str(&name), "_");
+    TRY(buf_finish(&name, ret));
+    *ret = str_trim(*ret, "_");
+    return ERR_OK;
 }
 
 static Err name_part(Generator *g, Part *part, bool second) {
-    Str name = slug(g->ctx->arena, g->options->name != NULL ? str_c(g->options->name) : part->up.first->summary);
+    Str name;
+    bool given = g->options->name != NULL;
+    TRY(slug(g->ctx->arena, given ? str_c(g->options->name) : part->up.first->summary, &name));
     if (name.n == 0)
         return ctx_problem(g->ctx, ERR_INVALID, "name", "a migration's name needs letters or digits");
-    part->name = second && g->options->name != NULL ? arena_printf(g->ctx->arena, "%.*s_online", STR_ARG(name)) : name;
+    part->name = second && given ? arena_printf(g->ctx->arena, "%.*s_online", STR_ARG(name)) : name;
     return part->name.p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 

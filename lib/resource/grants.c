@@ -29,9 +29,10 @@ static Err make_role(Migrator *m) {
 }
 
 static Err grant_membership(Migrator *m) {
-    const char *values[] = {m->context->role};
+    /* Since 16 whoever makes a role is its member at once, but may not yet SET ROLE to it. */
+    const char *values[] = {m->context->role, PQserverVersion(m->conn) >= 160000 ? "SET" : "MEMBER"};
     PGresult *result = NULL;
-    TRY(migrator_query(m, "SELECT pg_has_role(current_user, $1, 'MEMBER')", 1, values, &result));
+    TRY(migrator_query(m, "SELECT pg_has_role(current_user, $1, $2)", 2, values, &result));
     bool member = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
     result_clear(&result);
     return member ? ERR_OK : migrator_execf(m, NULL, "GRANT %s TO CURRENT_USER", m->context->role);

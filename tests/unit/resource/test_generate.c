@@ -2,6 +2,9 @@
  * test_generate.c - from a change of the declarations to reviewable SQL: each row is one change, and the exact text for
  * it.
  */
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "resource_test.h"
 
 typedef struct Case {
@@ -391,6 +394,36 @@ static void test_bad_snapshots(void **state) {
     }
 }
 
+/* Each allocation refused in turn: an error, and no half of a migration. */
+static void test_no_memory(void **state) {
+    (void)state;
+    Shop before, after;
+    shop_init(&before, ATTRIBUTES(ITEM_ID, ITEM_TITLE));
+    shop_init(&after, ATTRIBUTES(ITEM_ID, ITEM_TITLE, ATTR(Item, extra), ATTR(Item, gone_at)));
+    after.resources[0].identities = (const Identity[]){{.name = "items_title", .attributes = {"title"}}, {0}};
+    shop_add(&after, "owner", "owners", ATTRIBUTES(ITEM_ID));
+    after.migrations[0] = (Migration){1, "first", "", "", snapshot_of(&before)};
+    char *folder = new_folder();
+    GenerateOptions options = {.name = "x", .directory = folder};
+    uint64_t n = 1;
+    for (Err err = ERR_NO_MEMORY; err != ERR_OK; n++) {
+        Buf fresh_report = buf_new(arena, 1 << 16);
+        ctx.problem = (Problem){0};
+        arena_fail_nth(n);
+        err = migrate_generate(&ctx, &after.context, &options, &fresh_report);
+        arena_fail_nth(0);
+        if (err != ERR_OK && err != ERR_NO_MEMORY)
+            fail_msg("allocation %d refused: want no_memory, got %s: %.*s", (int)n, err_name(err),
+                     STR_ARG(ctx.problem.message));
+        if (err != ERR_OK && rmdir(folder) != 0)
+            fail_msg("allocation %d refused: files were left", (int)n);
+        else if (err != ERR_OK)
+            assert_int_equal(mkdir(folder, 0777), 0);
+    }
+    assert_true(n > 20);
+    remove_folder(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_changes, fresh, done),
@@ -399,6 +432,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_check_writes_nothing, fresh, done),
         cmocka_unit_test_setup_teardown(test_snapshot_is_stable, fresh, done),
         cmocka_unit_test_setup_teardown(test_bad_snapshots, fresh, done),
+        cmocka_unit_test_setup_teardown(test_no_memory, fresh, done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
