@@ -17,8 +17,7 @@ struct PgPoll {
 static void conn_connect(PgConn *conn);
 static void conn_up(PgConn *conn);
 
-/* --- watching the socket
- * -------------------------------------------------------------------------------------------- */
+/* --- watching the socket --- */
 
 static void poll_closed(uv_handle_t *handle) {
     heap_free(handle->data);
@@ -88,8 +87,7 @@ void conn_watch(PgConn *conn) {
         conn_lost(conn, "the socket cannot be watched");
 }
 
-/* --- connecting
- * ----------------------------------------------------------------------------------------------------- */
+/* --- connecting --- */
 
 static void on_notice(void *arg, const PGresult *notice) {
     (void)arg;
@@ -179,8 +177,7 @@ static void conn_up(PgConn *conn) {
     }
 }
 
-/* --- losing
- * --------------------------------------------------------------------------------------------------------- */
+/* --- losing --- */
 
 /* Everything in flight, newest first, so that what is repeated ends up in its old order in front of the queue. */
 static void slots_fail(PgConn *conn, Err reason) {
@@ -211,6 +208,8 @@ static void conn_disconnect(PgConn *conn, Err reason) {
     PQfinish(conn->raw);
     conn->raw = NULL;
     conn->state = CONN_AWAY;
+    if (conn->recovering) /* lost while being rolled back: nobody has it any more, and its next life begins free */
+        conn->busy = false;
     conn->recovering = false;
     slots_fail(conn, reason);
     if (conn->tx != NULL) {
@@ -257,8 +256,7 @@ static void on_timer(Timer *timer) {
     }
 }
 
-/* --- birth and end
- * -------------------------------------------------------------------------------------------------- */
+/* --- birth and end --- */
 
 Err conn_open(PgPool *pool, PgConnKind kind, PgConn **ret) {
     PgConn *conn = HEAP_NEW(PgConn);
