@@ -52,8 +52,7 @@ void pipeline_abandon(PgRound *round) {
     }
 }
 
-/* --- sending
- * -------------------------------------------------------------------------------------------------------- */
+/* --- sending --- */
 
 static const int ALL_BINARY[PG_PARAMS_MAX] = {
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
@@ -132,8 +131,7 @@ bool pipeline_statement(PgConn *conn, PgSlotKind kind, const Statement *statemen
     return true;
 }
 
-/* --- taking
- * --------------------------------------------------------------------------------------------------------- */
+/* --- taking --- */
 
 static void round_finish(PgConn *conn, PgRound *round) {
     round->conn = NULL;

@@ -30,8 +30,7 @@ enum {
 
 typedef struct PgConn PgConn;
 
-/* --- pg_prepared.c: which statements a connection knows
- * ------------------------------------------------------------- */
+/* --- pg_prepared.c: which statements a connection knows --- */
 
 typedef enum PgPreparedState {
     PREPARED_NO,
@@ -52,8 +51,7 @@ typedef struct PgPrepared {
 PgPreparedState prepared_get(const PgPrepared *table, const Statement *statement);
 void prepared_set(PgPrepared *table, const Statement *statement, PgPreparedState state);
 
-/* --- rounds and slots (pg_pipeline.c)
- * ------------------------------------------------------------------------------- */
+/* --- rounds and slots (pg_pipeline.c) --- */
 
 typedef struct PgRound {
     Wait wait;       /* woken with ERR_OK when the Sync is answered, ERR_UNAVAILABLE when the connection is lost */
@@ -99,8 +97,7 @@ MUST_USE bool pipeline_take(PgConn *conn);
 void pipeline_abandon(PgRound *round);
 void round_clear(PgRound *round);
 
-/* --- pg_conn.c: one connection's life
- * ------------------------------------------------------------------------------- */
+/* --- pg_conn.c: one connection's life --- */
 
 typedef enum PgConnKind { CONN_READER, CONN_WRITER, CONN_LISTENER } PgConnKind;
 typedef enum PgConnState { CONN_AWAY, CONN_CONNECTING, CONN_UP } PgConnState;
@@ -142,16 +139,14 @@ void conn_retry(PgConn *conn);
 /** Asks libuv for what libpq needs now. */
 void conn_watch(PgConn *conn);
 
-/* --- pg_cancel.c
- * ---------------------------------------------------------------------------------------------------- */
+/* --- pg_cancel.c --- */
 
 /** Asks the server to stop what the connection does, from a thread (PQcancel blocks). */
 void conn_cancel(PgConn *conn);
 /** The connection goes away; a request under way forgets it. */
 void conn_cancel_forget(PgConn *conn);
 
-/* --- what each kind does when its connection changes
- * ---------------------------------------------------------------- */
+/* --- what each kind does when its connection changes --- */
 
 /* pg_reader.c */
 void reader_arm(PgPool *pool);
@@ -175,8 +170,7 @@ void listener_start(PgConn *conn);
 void listener_confirmed(PgConn *conn);
 void listener_take(PgConn *conn);
 
-/* --- the pool (pg_pool.c)
- * ------------------------------------------------------------------------------------------- */
+/* --- the pool (pg_pool.c) --- */
 
 typedef struct PgChannel {
     const char *name;
@@ -220,8 +214,7 @@ void pool_enter(PgPool *pool);
 void pool_leave(PgPool *pool);
 void pool_set_error(PgPool *pool, const char *message);
 
-/* --- pg_error.c
- * ----------------------------------------------------------------------------------------------------- */
+/* --- pg_error.c --- */
 
 Err sqlstate_to_err(const char *sqlstate);
 /** Maps a failed result, leaves message and constraint in ctx's problem and the state for pg_sqlstate(). */

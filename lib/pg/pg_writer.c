@@ -101,8 +101,7 @@ CO_FN Err writer_checkout(PgPool *pool, Ctx *ctx, PgConn **ret) {
     return ERR_OK;
 }
 
-/* --- cleaning up
- * ---------------------------------------------------------------------------------------------------- */
+/* --- cleaning up --- */
 
 void writer_recover(PgConn *conn) {
     conn->recovering = true;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/heap.h"
 #include "pg_test.h"
 
 static const Statement SLEEP = {.name = "sleep", .sql = "SELECT 1 FROM pg_sleep(0.1)"};
@@ -77,8 +78,7 @@ static void a_backend_killed_in_mid_query(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_out"), 0);
 }
 
-/* --- stop and start
- * ------------------------------------------------------------------------------------------------- */
+/* --- stop and start --- */
 
 static void pg_ctl(const char *arguments) {
     char command[1000];
@@ -154,8 +154,7 @@ static void the_server_is_stopped_and_started(void **state) {
     stopped_and_started_as("-m immediate stop");
 }
 
-/* --- nobody there, and nobody speaking
- * ------------------------------------------------------------------------------ */
+/* --- nobody there, and nobody speaking --- */
 
 static int mute = -1;
 
@@ -213,8 +212,7 @@ static void the_queue_has_an_end(void **state) {
     test_arena_bytes = 0;
 }
 
-/* --- the end of a pool
- * ---------------------------------------------------------------------------------------------- */
+/* --- the end of a pool --- */
 
 static void free_pool(Ctx *ctx, void *arg) {
     (void)ctx;
@@ -255,8 +253,44 @@ static void closing_wakes_everybody(void **state) {
         assert_int_equal(asked[i].err, ERR_CANCELLED);
 }
 
-/* --- LISTEN
- * --------------------------------------------------------------------------------------------------------- */
+static int open_loop(void **state) {
+    (void)state;
+    test_failure[0] = '\0';
+    return !test_skipped() && loop_new(&test.loop) != ERR_OK;
+}
+
+static int close_loop(void **state) {
+    (void)state;
+    if (!test_skipped())
+        loop_free(test.loop);
+    test.loop = NULL;
+    return 0;
+}
+
+/* A pool is refused cleanly, or it works: what is missing when a connection is made is tried again. */
+static void a_pool_opened_with_the_nth_allocation_failing(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    PgConfig config = test_config();
+    int refused = 0;
+    for (uint64_t n = 1; n <= 40; n++) {
+        heap_fail_nth(n);
+        Err err = pg_pool_new(test.loop, &config, &test.pool);
+        heap_fail_nth(0);
+        if (err == ERR_OK) {
+            int32_t pid;
+            test_run(pid_body, &pid);
+            pg_pool_free(test.pool);
+        } else {
+            assert_int_equal(err, ERR_NO_MEMORY);
+            refused++;
+        }
+        loop_run(test.loop);
+    }
+    assert_true(refused > 5 && refused < 40);
+}
+
+/* --- LISTEN --- */
 
 typedef struct Heard {
     int fresh, told;
@@ -345,6 +379,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_server_that_says_nothing_is_given_up, open_mute, close_mute),
         cmocka_unit_test_setup_teardown(the_queue_has_an_end, open_mute, close_mute),
         TEST(closing_wakes_everybody),
+        cmocka_unit_test_setup_teardown(a_pool_opened_with_the_nth_allocation_failing, open_loop, close_loop),
         TEST(listening_survives_its_connection),
     };
     return cmocka_run_group_tests_name("pg: outages", tests, NULL, NULL);

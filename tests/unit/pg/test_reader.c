@@ -59,8 +59,31 @@ static void ten_thousand_in_a_turn(void **state) {
     test_arena_bytes = 0;
 }
 
-/* --- errors
- * --------------------------------------------------------------------------------------------------------- */
+/* Far more in both directions than the sockets hold: neither side may wait for the other for ever. */
+static void echo_body(Ctx *ctx, void *arg) {
+    static const Statement ECHO_TEXT = {.name = "echo", .sql = "SELECT $1::text"};
+    enum { N = 200000 };
+    char *text = arena_alloc_raw(ctx->arena, N);
+    CHECK(text != NULL);
+    memset(text, *(const char *)arg, N);
+    PgParams params;
+    PgResult r;
+    pg_params_init(&params, ctx->arena);
+    pg_add_text(&params, (Str){text, N});
+    CHECK_ERR(pg_query(test.pool, &ECHO_TEXT, &params, &r), ERR_OK);
+    CHECK(str_eq(pg_text(&r, 0, 0), (Str){text, N}));
+}
+
+static void sockets_fill_up(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    char letters[100];
+    for (size_t i = 0; i < sizeof letters; i++)
+        letters[i] = (char)('A' + i % 26);
+    test_run_many(echo_body, letters, 1, (int)sizeof letters);
+}
+
+/* --- errors --- */
 
 #define RAISE(state) "DO $$ BEGIN RAISE EXCEPTION 'told to' USING ERRCODE = '" state "'; END $$"
 static const struct {
@@ -108,8 +131,7 @@ static void errors_have_codes(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_deferred"), 0);
 }
 
-/* --- plans
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- plans --- */
 
 static const Statement LATE = {.name = "late", .sql = "SELECT * FROM unit_late"};
 static const Statement SIDE_CREATE = {.name = "side1", .sql = "CREATE TABLE unit_late (a int4)", .writes = true};
@@ -167,8 +189,7 @@ static void a_hundred_find_their_plan_changed(void **state) {
     test_run_many(late_body, &columns, 0, 100);
 }
 
-/* --- deadlines
- * ------------------------------------------------------------------------------------------------------ */
+/* --- deadlines --- */
 
 static int64_t abandoned_backend;
 static const Statement PID = {.name = "pid", .sql = "SELECT pg_backend_pid()"};
@@ -237,8 +258,7 @@ static void cancellation_reaches_a_query(void **state) {
     assert_int_equal(victim_err, ERR_CANCELLED);
 }
 
-/* --- memory
- * --------------------------------------------------------------------------------------------------------- */
+/* --- memory --- */
 
 static void starved_body(Ctx *ctx, void *arg) {
     (void)arg;
@@ -266,8 +286,7 @@ static void the_nth_allocation_fails(void **state) {
     test_run(starved_body, NULL);
 }
 
-/* --- settings
- * ------------------------------------------------------------------------------------------------------- */
+/* --- settings --- */
 
 static const Statement SETTINGS = {
     .name = "settings",
@@ -313,6 +332,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_of_a_hundred_fails, test_open, test_close),
         cmocka_unit_test_setup_teardown(ten_thousand_in_a_turn, test_open, test_close),
+        cmocka_unit_test_setup_teardown(sockets_fill_up, test_open, test_close),
         cmocka_unit_test_setup_teardown(errors_have_codes, test_open, test_close),
         cmocka_unit_test_setup_teardown(plans_come_and_go, test_open, test_close),
         cmocka_unit_test_setup_teardown(a_hundred_find_their_plan_changed, test_open, test_close),

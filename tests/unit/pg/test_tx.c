@@ -26,8 +26,7 @@ static long long total(void) {
     return test_sql("SELECT sum(n) FROM unit_tx");
 }
 
-/* --- the plain ways through
- * ----------------------------------------------------------------------------------------- */
+/* --- the plain ways through --- */
 
 typedef enum Act { SEND, QUERY, QUERY_COMMIT, FAIL, STOP } Act;
 
@@ -116,8 +115,7 @@ static void ways_through(void **state) {
     }
 }
 
-/* --- who collides tries again
- * --------------------------------------------------------------------------------------- */
+/* --- who collides tries again --- */
 
 static int attempts;
 
@@ -238,8 +236,7 @@ static void five_attempts_are_enough(void **state) {
     test_run(giving_up_body, NULL);
 }
 
-/* --- ended early
- * ---------------------------------------------------------------------------------------------------- */
+/* --- ended early --- */
 
 static Err slow_body(PgTx *tx, void *arg) {
     PgParams params;
@@ -323,8 +320,7 @@ static void a_cancellation_rolls_back(void **state) {
     }
 }
 
-/* --- connections
- * ---------------------------------------------------------------------------------------------------- */
+/* --- connections --- */
 
 static Err dying_body(PgTx *tx, void *arg) {
     (void)arg;
