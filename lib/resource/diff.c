@@ -32,8 +32,11 @@ Buf diff_sql(Differ *d) {
 
 /* --- rules ------------------------------------------------------------------------------------------------- */
 
-/* The same thing under another name, which must be new too. */
-static const Rule *renamed_rule(const Table *old, const Table *new, const Rule *want) {
+const Rule *diff_renamed_rule(const Table *old, const Table *new, const Rule *want) {
+    for (const Rule *r = new->rules; r < want; r++) {
+        if (rule_eq(r, want) && table_rule(old, r->name) == NULL)
+            return NULL; /* that one took the old name already */
+    }
     for (size_t i = 0; i < old->rule_n; i++) {
         if (rule_eq(&old->rules[i], want) && table_rule(new, old->rules[i].name) == NULL)
             return &old->rules[i];
@@ -41,7 +44,11 @@ static const Rule *renamed_rule(const Table *old, const Table *new, const Rule *
     return NULL;
 }
 
-static const TableIndex *renamed_index(const Table *old, const Table *new, const TableIndex *want) {
+const TableIndex *diff_renamed_index(const Table *old, const Table *new, const TableIndex *want) {
+    for (const TableIndex *i = new->indexes; i < want; i++) {
+        if (index_eq(i, want) && table_index(old, i->name) == NULL)
+            return NULL;
+    }
     for (size_t i = 0; i < old->index_n; i++) {
         if (index_eq(&old->indexes[i], want) && table_index(new, old->indexes[i].name) == NULL)
             return &old->indexes[i];
@@ -58,7 +65,7 @@ static void drop_rules(Differ *d, const Table *old, const Table *new) {
             continue;
         bool renamed = false;
         for (size_t i = 0; kept == NULL && new != NULL &&i < new->rule_n; i++)
-            renamed |= table_rule(old, new->rules[i].name) == NULL && renamed_rule(old, new, &new->rules[i]) == r;
+            renamed |= table_rule(old, new->rules[i].name) == NULL && diff_renamed_rule(old, new, &new->rules[i]) == r;
         if (renamed)
             continue;
         Buf sql = diff_sql(d);
@@ -75,7 +82,8 @@ static void drop_indexes(Differ *d, const Table *old, const Table *new) {
             continue;
         bool renamed = false;
         for (size_t j = 0; kept == NULL && j < new->index_n; j++)
-            renamed |= table_index(old, new->indexes[j].name) == NULL && renamed_index(old, new, &new->indexes[j]) == i;
+            renamed |=
+                table_index(old, new->indexes[j].name) == NULL && diff_renamed_index(old, new, &new->indexes[j]) == i;
         if (renamed)
             continue;
         Buf sql = diff_sql(d);
@@ -108,7 +116,7 @@ static void add_rule(Differ *d, const Table *old, const Table *new, const Rule *
     const Rule *had = table_rule(old, rule->name);
     if (had != NULL && rule_eq(had, rule))
         return;
-    const Rule *renamed = had == NULL ? renamed_rule(old, new, rule) : NULL;
+    const Rule *renamed = had == NULL ? diff_renamed_rule(old, new, rule) : NULL;
     Buf sql = diff_sql(d);
     if (renamed != NULL) {
         buf_printf(&sql, "ALTER TABLE %.*s.%.*s RENAME CONSTRAINT %.*s TO %.*s;\n", STR_ARG(d->to->schema),
@@ -132,7 +140,7 @@ static void add_index(Differ *d, const Table *old, const Table *new, const Table
     const TableIndex *had = table_index(old, index->name);
     if (had != NULL && index_eq(had, index))
         return;
-    const TableIndex *renamed = had == NULL ? renamed_index(old, new, index) : NULL;
+    const TableIndex *renamed = had == NULL ? diff_renamed_index(old, new, index) : NULL;
     Buf sql = diff_sql(d);
     if (renamed != NULL) {
         buf_printf(&sql, "ALTER INDEX %.*s.%.*s RENAME TO %.*s;\n", STR_ARG(d->to->schema), STR_ARG(renamed->name),

@@ -170,38 +170,26 @@ static bool direct(Arena *arena, const char *const *allow, Str table, Str part) 
     return flag.p != NULL && allow_has(allow, flag);
 }
 
-static bool same_rule_elsewhere(const Table *old, const Table *new, const Rule *rule) {
+static bool stands_already(const Table *old, const Table *new, const Rule *rule) {
     const Rule *had = table_rule(old, rule->name);
-    if (had != NULL)
-        return rule_eq(had, rule);
-    for (size_t i = 0; i < old->rule_n; i++) {
-        if (rule_eq(&old->rules[i], rule) && table_rule(new, old->rules[i].name) == NULL)
-            return true;
-    }
-    return false;
+    return had != NULL ? rule_eq(had, rule) : diff_renamed_rule(old, new, rule) != NULL;
 }
 
-static bool same_index_elsewhere(const Table *old, const Table *new, const TableIndex *index) {
+static bool index_stands_already(const Table *old, const Table *new, const TableIndex *index) {
     const TableIndex *had = table_index(old, index->name);
-    if (had != NULL)
-        return index_eq(had, index);
-    for (size_t i = 0; i < old->index_n; i++) {
-        if (index_eq(&old->indexes[i], index) && table_index(new, old->indexes[i].name) == NULL)
-            return true;
-    }
-    return false;
+    return had != NULL ? index_eq(had, index) : diff_renamed_index(old, new, index) != NULL;
 }
 
 static void put_off(Arena *arena, const Table *old, const Table *new, const char *const *allow, Table *table) {
     table->rule_n = table->index_n = 0;
     for (size_t i = 0; i < new->rule_n; i++) {
         const Rule *r = &new->rules[i];
-        if (r->kind == RULE_PRIMARY || same_rule_elsewhere(old, new, r) || direct(arena, allow, new->name, r->name))
+        if (r->kind == RULE_PRIMARY || stands_already(old, new, r) || direct(arena, allow, new->name, r->name))
             table->rules[table->rule_n++] = *r;
     }
     for (size_t i = 0; i < new->index_n; i++) {
         const TableIndex *index = &new->indexes[i];
-        if (same_index_elsewhere(old, new, index) || direct(arena, allow, new->name, index->name))
+        if (index_stands_already(old, new, index) || direct(arena, allow, new->name, index->name))
             table->indexes[table->index_n++] = *index;
     }
     for (size_t i = 0; i < table->column_n; i++) {

@@ -15,6 +15,11 @@ typedef struct Differ {
 /** Adds, alters and drops columns. */
 void diff_columns(Differ *d, const Table *old, const Table *new);
 
+/** What has `want`'s definition under a name that is gone, so that it only needs another name; NULL: nothing. `want` is
+ *  one of new's own. */
+const Rule *diff_renamed_rule(const Table *old, const Table *new, const Rule *want);
+const TableIndex *diff_renamed_index(const Table *old, const Table *new, const TableIndex *want);
+
 Buf diff_sql(Differ *d);
 /** Appends "table.part: what". */
 Change *diff_add(Differ *d, const Buf *sql, Str table, Str part, const char *what);

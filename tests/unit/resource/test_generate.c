@@ -394,6 +394,26 @@ static void test_bad_snapshots(void **state) {
     }
 }
 
+/* One old check, two new ones that say the same: the first takes the old one's place, the second is made. */
+static void test_twins(void **state) {
+    (void)state;
+    Shop before, after;
+    shop_init(&before, ATTRIBUTES(ITEM_ID, ITEM_PRICE));
+    shop_init(&after, ATTRIBUTES(ITEM_ID, ITEM_PRICE));
+    before.resources[0].checks = (const Check[]){{"one", "price > 0"}, {0}};
+    after.resources[0].checks = (const Check[]){{"two", "price > 0"}, {"three", "price > 0"}, {0}};
+    after.migrations[0] = (Migration){1, "first", "", "", snapshot_of(&before)};
+    char *folder = new_folder();
+    GenerateOptions options = {.name = "Of Twins", .directory = folder};
+    ASSERT_ERR(migrate_generate(&ctx, &after.context, &options, &report), ERR_OK);
+    assert_string_equal(body(migration_file(folder, 2, "of_twins", "up.sql")),
+                        "\n-- items.two: rename constraint\nALTER TABLE shop.items RENAME CONSTRAINT one TO two;\n");
+    ASSERT_SAYS(migration_file(folder, 3, "of_twins_online", "up.sql"),
+                "ADD CONSTRAINT three CHECK (price > 0) NOT VALID");
+    ASSERT_SAYS(migration_file(folder, 3, "of_twins_online", "down.sql"), "DROP CONSTRAINT three;\n");
+    remove_folder(folder);
+}
+
 /* Each allocation refused in turn: an error, and no half of a migration. */
 static void test_no_memory(void **state) {
     (void)state;
@@ -432,6 +452,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_check_writes_nothing, fresh, done),
         cmocka_unit_test_setup_teardown(test_snapshot_is_stable, fresh, done),
         cmocka_unit_test_setup_teardown(test_bad_snapshots, fresh, done),
+        cmocka_unit_test_setup_teardown(test_twins, fresh, done),
         cmocka_unit_test_setup_teardown(test_no_memory, fresh, done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
