@@ -151,8 +151,8 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
                 tell(tally, row);
         }
         if (tally->json == NULL)
-            out_printf("%-24.*s %4zu exchanges, %zu differ, %zu of them unexpected\n", STR_ARG(result.name),
-                       result.exchanges, result.differing, tally->unexpected - before);
+            out_printf("%-24.*s %4zu exchanges, %zu differ, %zu of them expected\n", STR_ARG(result.name),
+                       result.exchanges, result.differing, result.differing - (tally->unexpected - before));
     }
     return ERR_OK;
 }
