@@ -350,6 +350,36 @@ static void a_killed_backend_is_replaced(void **state) {
     assert_int_equal(total(), 34);
 }
 
+static Err refused_body(PgTx *tx, void *arg) {
+    (void)arg;
+    PgParams params;
+    PgResult r;
+    two(&params, 1, 1000);
+    TRY(pg_tx_query(tx, &UPDATE, &params, &r));
+    return ERR_REFUSED;
+}
+
+/* The transaction has returned and its ROLLBACK is under way: just then the connection goes. */
+static void lost_in_recovery(Ctx *ctx, void *arg) {
+    (void)ctx;
+    CHECK_ERR(pg_transaction(test.pool, refused_body, arg), ERR_REFUSED);
+    CHECK(test_recovering());
+    for (int i = 0; i < test.pool->writers_n; i++) {
+        if (test.pool->writers[i]->recovering)
+            conn_lost(test.pool->writers[i], "told to");
+    }
+}
+
+static void a_connection_lost_in_its_rollback_comes_back(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    tables();
+    for (int i = 0; i < 4; i++) /* more often than there are writers */
+        test_run(lost_in_recovery, NULL);
+    test_run(row_run, NULL);
+    assert_int_equal(total(), 31);
+}
+
 static void many_wait_their_turn(void **state) {
     (void)state;
     NEED_POSTGRES();
@@ -445,6 +475,7 @@ int main(void) {
         TEST(a_deadline_stops_the_server_too),
         TEST(a_cancellation_rolls_back),
         TEST(a_killed_backend_is_replaced),
+        TEST(a_connection_lost_in_its_rollback_comes_back),
         TEST(many_wait_their_turn),
         TEST(a_commit_may_fail),
         TEST(a_changed_plan_repeats_the_transaction),
