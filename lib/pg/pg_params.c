@@ -109,7 +109,7 @@ void pg_add_instant(PgParams *params, Instant value) {
 
 /* --- arrays --- */
 
-/* array_send in src/backend/utils/adt/arrayfuncs.c: number of dimensions, has-null, element type, then for one dimension
+/* array_send (src/backend/utils/adt/arrayfuncs.c): number of dimensions, has-null, element type, then for one dimension
  * its length and lower bound, then each element behind its own length. */
 
 enum { ARRAY_HEAD = 12, ARRAY_HEAD_AND_DIMENSION = 20 };
