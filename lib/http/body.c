@@ -81,7 +81,8 @@ static Err body_take(Exchange *ex, Str *ret) {
     conn->in->from += (uint32_t)used;
     body->received += used;
     body->pinned = piece.n > 0;
-    if (body->received > conn->server->options.limits.body_max + CHUNK_EXTENSIONS_MAX + body->received / 2)
+    body->decoded += piece.n;
+    if (body->decoded > conn->server->options.limits.body_max)
         return ERR_LIMIT;
     if (ended) {
         ex->body_ended = true;

@@ -27,8 +27,9 @@ typedef enum InputState {
 typedef struct BodyInput {
     Exchange *owner; /* NULL while discarding */
     BodyKind kind;
-    uint64_t left; /* BODY_LENGTH: bytes to come */
-    uint64_t received;
+    uint64_t left;     /* BODY_LENGTH: bytes to come */
+    uint64_t received; /* bytes as sent */
+    uint64_t decoded;  /* without the chunks' framing */
     ChunkDecoder decoder;
     bool pinned; /* the reader holds a piece of conn->in: it may not move */
 } BodyInput;

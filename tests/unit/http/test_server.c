@@ -290,6 +290,87 @@ static void clients_that_take_nothing(void **state) {
     wire_stop(&wire);
 }
 
+/* Streamed or whole, a body over the server's bound is refused; chunks hide nothing. */
+static void bodies_are_bounded(void **state) {
+    (void)state;
+    HttpLimits limits = HTTP_LIMITS_DEFAULT;
+    limits.body_max = 10;
+    Wire wire = wire_start(&limits);
+    const char *refused = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+#define CHUNKED(path) "POST " path " HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    expect_until_close(&wire, CHUNKED("/pieces") "6\r\n123456\r\n5\r\n12345\r\n0\r\n\r\n", refused);
+    expect_until_close(&wire, CHUNKED("/echo") "b\r\n12345678901\r\n0\r\n\r\n", refused);
+    expect_until_close(&wire, CHUNKED("/pieces") "5\r\n12345\r\n5\r\n12345\r\n0\r\n\r\n",
+                       "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\n10 510");
+    expect_until_close(&wire, "POST /pieces HTTP/1.1\r\nHost: t\r\nContent-Length: 11\r\n\r\n", refused);
+    wire_stop(&wire);
+}
+
+/* The server goes while requests wait, bodies are half read and answers half written. */
+static void freed_in_the_midst(void **state) {
+    (void)state;
+    static const char *const sent[] = {
+        GET("/wait"),
+        GET("/big?3000000"),
+        "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhel",
+        GET("/late") GET("/hello"),
+        "GET /x HTTP/1.1\r\n",
+        "POST /commit HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\n",
+    };
+    Wire wire = wire_start(&HTTP_LIMITS_DEFAULT);
+    int fds[ARRAY_LEN(sent)];
+    for (size_t i = 0; i + 1 < ARRAY_LEN(sent); i++) {
+        fds[i] = wire_connect(&wire);
+        wire_send(fds[i], str_c(sent[i]), SIZE_MAX);
+    }
+    wire_await_stats(&wire, "in_flight=6 ");
+    int last = wire_connect(&wire);
+    wire_send(last, STR(GET("/abort")), SIZE_MAX);
+    wire_join(&wire);
+    for (size_t i = 0; i + 1 < ARRAY_LEN(sent); i++)
+        close(fds[i]);
+    close(last);
+}
+
+/* One allocation fails: that request may be refused or its connection closed, the next one is served. */
+static void every_allocation_fails_once(void **state) {
+    (void)state;
+    static const char *const sent[] = {
+        GET_CLOSE("/big?100000"),
+        "POST /echo HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "GET /%61 HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
+        "GET /x HTTP/3.0\r\n\r\n",
+    };
+    for (uint64_t n = 1; n <= 24; n++) {
+        for (size_t i = 0; i < ARRAY_LEN(sent); i++) {
+            wire_fail_nth = n;
+            Wire wire = wire_start(&HTTP_LIMITS_DEFAULT);
+            wire_fail_nth = 0;
+            Buf got = buf_new(NULL, 1 << 20);
+            int fd = wire_connect(&wire);
+            wire_send(fd, str_c(sent[i]), 40);
+            wire_read_all(fd, &got);
+            assert_true(got.n == 0 || str_starts_with(buf_str(&got), STR("HTTP/1.1 ")));
+            close(fd);
+            Arena *arena = arena_new(1 << 20);
+            HttpAnswer answer = {0};
+            for (int tries = 0; tries < 2 && answer.status != 200; tries++) /* the failure may be still to come */
+                (void)!http_client_exchange(arena, "127.0.0.1", wire.port, STR(GET_CLOSE("/hello")), false, 60000,
+                                            &answer);
+            if (!str_eq_c(answer.body, "hello"))
+                fail_msg("allocation %lu, request %zu: got '%.*s', then status %d", n, i, STR_ARG(buf_str(&got)),
+                         answer.status);
+            for (int tries = 0; tries < 2; tries++)
+                (void)!http_client_exchange(arena, "127.0.0.1", wire.port, STR(GET_CLOSE("/quit")), false, 60000,
+                                            &answer);
+            buf_done(&got);
+            arena_free(arena);
+            wire_join(&wire);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_outs),
@@ -304,6 +385,9 @@ int main(void) {
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(answers_survive_clients_that_still_send),
         cmocka_unit_test(clients_that_take_nothing),
+        cmocka_unit_test(bodies_are_bounded),
+        cmocka_unit_test(freed_in_the_midst),
+        cmocka_unit_test(every_allocation_fails_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

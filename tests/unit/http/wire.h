@@ -25,8 +25,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/heap.h"
 #include "http/client.h"
 #include "http/http.h"
+
+/* The n-th allocation of the next server, once it listens, fails; 0: none. */
+static uint64_t wire_fail_nth;
 
 typedef struct Wire {
     pid_t pid;
@@ -152,9 +156,11 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
         uint64_t n = 0;
         (void)!str_to_u64(req->query, 64 << 20, &n);
         char *room = buf_reserve(&res->body, n);
-        memset(room, 'B', n);
-        res->body.n += n;
         res->status = 200;
+        if (room != NULL) { /* else the Buf remembers it, and the server answers 503 */
+            memset(room, 'B', n);
+            res->body.n += n;
+        }
     } else if (path_is(req, "/overfull")) {
         wire_text(res, "x");
         (void)buf_reserve(&res->body, (size_t)1 << 40);
@@ -170,6 +176,8 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
     } else if (path_is(req, "/quit")) {
         wire_text(res, "quitting");
         http_server_drain(app->server, wire_drained, NULL);
+    } else if (path_is(req, "/abort")) {
+        loop_stop(loop_current());
     } else if (path_is(req, "/silent")) {
         return;
     } else {
@@ -186,9 +194,11 @@ static void wire_child(int fd, const HttpLimits *limits) {
     HttpServerOptions options = {.limits = *limits, .handler = wire_serve, .data = &app, .hide_date = true};
     ASSERT(loop_new(&loop) == ERR_OK);
     ASSERT(http_server_new(loop, &fd, 1, &options, &app.server) == ERR_OK);
+    heap_fail_nth(wire_fail_nth);
     loop_run(loop);
+    heap_fail_nth(0);
     http_server_free(app.server);
-    loop_run(loop); /* what was aborted ends */
+    ASSERT(co_drain(loop, clock_mono_ms() + 60000) == ERR_OK); /* what was aborted ends */
     loop_free(loop);
     exit(0);
 }
