@@ -115,7 +115,7 @@ static Err check_journal(Migrator *m, const JournalLine *lines, size_t n, bool u
 
 static Err up_locked(Migrator *m, int target) {
     JournalLine *lines;
-    size_t n;
+    size_t n = 0;
     TRY(journal_prepare(m));
     TRY(journal_read(m, &lines, &n));
     TRY(check_journal(m, lines, n, true));
@@ -148,7 +148,7 @@ static Err check_losses(Migrator *m, const JournalLine *lines, size_t n, int tar
 
 static Err down_locked(Migrator *m, int target, bool allow_data_loss) {
     JournalLine *lines;
-    size_t n;
+    size_t n = 0;
     TRY(journal_read(m, &lines, &n));
     TRY(check_journal(m, lines, n, false));
     if (!allow_data_loss)

@@ -170,7 +170,7 @@ static Err verify_snapshot(Migrator *m, size_t *mistakes) {
 
 static Err verify_journal(Migrator *m, size_t *mistakes) {
     JournalLine *lines;
-    size_t n;
+    size_t n = 0;
     TRY(journal_read(m, &lines, &n));
     for (size_t i = 0; i < n; i++) {
         const char *what = lines[i].migration == NULL  ? "was applied by a newer usher"

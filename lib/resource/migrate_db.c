@@ -223,7 +223,7 @@ Err journal_read(Migrator *m, JournalLine **ret, size_t *ret_n) {
 Err migrate_status(Ctx *ctx, const Context *context, PGconn *conn, MigrationStatus **ret, size_t *ret_n) {
     Migrator m = {.ctx = ctx, .context = context, .conn = conn};
     JournalLine *lines;
-    size_t n;
+    size_t n = 0;
     TRY(journal_read(&m, &lines, &n));
     MigrationStatus *status = ARENA_ARRAY(ctx->arena, MigrationStatus, n);
     if (status == NULL)

@@ -134,7 +134,7 @@ static Err array_length(Ctx *ctx, const Json *array, Str place, size_t most, siz
 
 static Err read_columns(Ctx *ctx, const Json *object, Table *table) {
     const Json *array = json_member(object, "columns");
-    size_t n;
+    size_t n = 0;
     TRY(array_length(ctx, array, table->name, MODEL_COLUMNS_MAX, &n));
     table->columns = ARENA_ARRAY(ctx->arena, Column, n);
     if (table->columns == NULL)
@@ -155,7 +155,7 @@ static Err read_columns(Ctx *ctx, const Json *object, Table *table) {
 
 static Err read_rules(Ctx *ctx, const Json *object, Table *table) {
     const Json *array = json_member(object, "constraints");
-    size_t n;
+    size_t n = 0;
     TRY(array_length(ctx, array, table->name, MODEL_COLUMNS_MAX, &n));
     table->rules = ARENA_ARRAY(ctx->arena, Rule, n);
     if (table->rules == NULL)
@@ -181,7 +181,7 @@ static Err read_rules(Ctx *ctx, const Json *object, Table *table) {
 
 static Err read_indexes(Ctx *ctx, const Json *object, Table *table) {
     const Json *array = json_member(object, "indexes");
-    size_t n;
+    size_t n = 0;
     TRY(array_length(ctx, array, table->name, MODEL_COLUMNS_MAX, &n));
     table->indexes = ARENA_ARRAY(ctx->arena, TableIndex, n);
     if (table->indexes == NULL)
@@ -214,7 +214,7 @@ Err model_from_snapshot(Ctx *ctx, Str json, Model *ret) {
     if (!name_is_plain(model.schema))
         return bad(ctx, STR("schema"), "missing or no plain SQL name");
     const Json *tables = json_member(root, "tables");
-    size_t n;
+    size_t n = 0;
     TRY(array_length(ctx, tables, STR("tables"), MODEL_TABLES_MAX, &n));
     model.tables = ARENA_ARRAY(ctx->arena, Table, n);
     if (model.tables == NULL)
