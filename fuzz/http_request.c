@@ -1,5 +1,6 @@
 /*
- * http_request.c - fuzzes the head parser: how the bytes are cut may not matter, and what it accepts must be what it says.
+ * http_request.c - fuzzes the head parser: how the bytes are cut may not matter, and what it accepts must be what it
+ * says.
  *
  * Input: 1 byte that seeds the cuts, then the bytes of a connection.
  */

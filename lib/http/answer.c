@@ -1,7 +1,8 @@
 /*
  * answer.c - the head of an answer, reason phrases, the date.
  *
- * Order of fields, as the old system had it where it can be seen: framing, Connection, the handler's fields, Date, Server.
+ * Order of fields, as the old system had it where it can be seen: framing, Connection, the handler's fields, Date,
+ * Server.
  */
 #include <time.h>
 
@@ -130,7 +131,8 @@ void answer_head(const HttpServer *server, const Response *res, Framing framing,
     buf_add(out, STR("\r\n"));
 }
 
-/* on_protocol_error may put in fields and a body; what does not fit into an answer at once is replaced by the plain one. */
+/* on_protocol_error may put in fields and a body; what does not fit into an answer at once is replaced by the plain
+ * one. */
 void answer_refusal(HttpConnection *conn, int status, const char *allow) {
     HttpServer *server = conn->server;
     Arena *arena = server->error_arena;

@@ -1,8 +1,8 @@
 /*
  * blocks.c - two free lists of buffers.
  *
- * The lists are per server and bounded, so that a flood leaves no mountain of idle memory behind; what is over goes back to the
- * heap. Not arenas: a block outlives requests and moves between connections.
+ * The lists are per server and bounded, so that a flood leaves no mountain of idle memory behind; what is over goes
+ * back to the heap. Not arenas: a block outlives requests and moves between connections.
  */
 #include "http/blocks.h"
 

@@ -1,8 +1,8 @@
 /*
  * blocks.h - pooled buffers for bytes in transit. Private to lib/http.
  *
- * A connection owns a block only while bytes wait in it: an idle one owns none. Two sizes: most partial heads and answers
- * fit a small one; a big one holds the largest head that the limits allow.
+ * A connection owns a block only while bytes wait in it: an idle one owns none. Two sizes: most partial heads and
+ * answers fit a small one; a big one holds the largest head that the limits allow.
  */
 #pragma once
 #include "http/head.h"
@@ -35,7 +35,8 @@ static inline Str block_str(const Block *block) {
 }
 /** Appends as much as fits; the bytes taken. Moves what is left to the front when that makes room. */
 size_t block_append(Block *block, Str bytes);
-/** A block with the same bytes and parser and at least `capacity`; the old one is given back. NULL: out of memory, block stays. */
+/** A block with the same bytes and parser and at least `capacity`; the old one is given back. NULL: out of memory,
+ *  block stays. */
 Block *block_grow(BlockPool *pool, Block *block);
 /** Moves the bytes to the front. */
 void block_compact(Block *block);

@@ -1,8 +1,8 @@
 /*
  * body.c - handlers read a request's body: whole, or piece by piece.
  *
- * A piece is a view into the connection's input, pinned until the next call. The client's pace is judged only while the handler
- * waits: time that the handler itself takes is not the client's fault.
+ * A piece is a view into the connection's input, pinned until the next call. The client's pace is judged only while the
+ * handler waits: time that the handler itself takes is not the client's fault.
  */
 #include "http/connection.h"
 

@@ -1,10 +1,11 @@
 /*
- * chunk.c - the chunked coding as a machine of one byte at a time, but for the data itself, which is passed on in place.
+ * chunk.c - the chunked coding as a machine of one byte at a time, but for the data itself, which is passed on in
+ * place.
  *
- * As strict as the head, for the same reason: sizes are plain hexadecimal of at most 16 digits, lines end in CRLF, spaces stand
- * only in front of an extension. Extensions and trailers are checked for bytes that could split a line, bounded, and dropped:
- * nothing in the house wants them (RFC 9112 §7.1.1, §7.1.2). The extensions' bound is per body: a client that pays an
- * extension per byte is attacking.
+ * As strict as the head, for the same reason: sizes are plain hexadecimal of at most 16 digits, lines end in CRLF,
+ * spaces stand only in front of an extension. Extensions and trailers are checked for bytes that could split a line,
+ * bounded, and dropped: nothing in the house wants them (RFC 9112 §7.1.1, §7.1.2). The extensions' bound is per body: a
+ * client that pays an extension per byte is attacking.
  */
 #include "http/chunk.h"
 

@@ -1,8 +1,8 @@
 /*
  * client.c - a blocking client, straight down.
  *
- * Sending and receiving overlap: a server may answer, and close, before it has read all that is sent to it, and the answer
- * must be seen all the same.
+ * Sending and receiving overlap: a server may answer, and close, before it has read all that is sent to it, and the
+ * answer must be seen all the same.
  */
 #include "http/client.h"
 

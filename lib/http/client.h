@@ -1,8 +1,8 @@
 /*
  * client.h - one request over one connection, waited for: replay, health checks, tests. Not for a worker's loop.
  *
- * Reads as tolerantly as the recorder's own replayer does (contracts/README.md), so that both see the same answer; it judges
- * nothing.
+ * Reads as tolerantly as the recorder's own replayer does (contracts/README.md), so that both see the same answer; it
+ * judges nothing.
  */
 #pragma once
 #include "http/http.h"

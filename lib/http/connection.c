@@ -1,9 +1,10 @@
 /*
  * connection.c - the life of a connection: readiness, deadlines, endings.
  *
- * Whatever changes a connection marks it (connection_touch); once per turn, in the write hook, connection_settle looks at the
- * whole: it writes, goes on reading what was held back, ends what is over, and only then tells epoll and the timer what to
- * watch. So a request costs no epoll_ctl and no timer operation, however often its state changed within the turn.
+ * Whatever changes a connection marks it (connection_touch); once per turn, in the write hook, connection_settle looks
+ * at the whole: it writes, goes on reading what was held back, ends what is over, and only then tells epoll and the
+ * timer what to watch. So a request costs no epoll_ctl and no timer operation, however often its state changed within
+ * the turn.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -32,9 +33,8 @@ void connection_touch(HttpConnection *conn) {
     turn_hook_arm(server->loop, &server->hook);
 }
 
-/* --- ending ------------------------------------------------------------------------------------------------------------ */
-
-void http_server_unref(HttpServer *server);
+/* --- ending
+ * ------------------------------------------------------------------------------------------------------------ */
 
 void connection_unref(HttpConnection *conn) {
     if (--conn->refs > 0)
@@ -55,8 +55,6 @@ void connection_unref(HttpConnection *conn) {
 static void on_closed(uv_handle_t *handle) {
     connection_unref(handle->data);
 }
-
-void http_server_connection_gone(HttpServer *server);
 
 void connection_abort(HttpConnection *conn) {
     if (conn->dead)
@@ -86,8 +84,8 @@ void connection_abort(HttpConnection *conn) {
     http_server_connection_gone(server);
 }
 
-/* All answers are out. A client that may still be sending must be able to read the last one before a reset destroys it (RFC
- * 9112 §9.6): say "end" and drop what it sends, for a while. */
+/* All answers are out. A client that may still be sending must be able to read the last one before a reset destroys it
+ * (RFC 9112 §9.6): say "end" and drop what it sends, for a while. */
 static void connection_finish(HttpConnection *conn) {
     if (!conn->unread || conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
         connection_abort(conn);
@@ -98,7 +96,8 @@ static void connection_finish(HttpConnection *conn) {
     input_process(conn);
 }
 
-/* --- deadlines --------------------------------------------------------------------------------------------------------- */
+/* --- deadlines
+ * --------------------------------------------------------------------------------------------------------- */
 
 /* The one deadline that counts now. A handler at work has its own, in ctx. */
 static Deadline deadline_of(const HttpConnection *conn, int64_t *ret_at) {
@@ -156,7 +155,8 @@ static void on_timer(Timer *timer) {
     connection_abort(conn);
 }
 
-/* --- readiness --------------------------------------------------------------------------------------------------------- */
+/* --- readiness
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void on_ready(uv_poll_t *handle, int status, int events) {
     HttpConnection *conn = handle->data;
@@ -172,7 +172,8 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
     connection_touch(conn); /* writes what became writable */
 }
 
-/* UV_PRIORITIZED is never ready; it keeps the socket registered, so that a reset is seen while nothing else is wanted. */
+/* UV_PRIORITIZED is never ready; it keeps the socket registered, so that a reset is seen while nothing else is
+ * wanted. */
 static void readiness_watch(HttpConnection *conn) {
     int events = UV_PRIORITIZED | (input_wanted(conn) ? UV_READABLE : 0) | (conn->out_blocked ? UV_WRITABLE : 0);
     if (events == conn->events)
@@ -216,7 +217,8 @@ void connection_nudge(HttpConnection *conn) {
         conn->input = IN_STOP;
 }
 
-/* --- beginning --------------------------------------------------------------------------------------------------------- */
+/* --- beginning
+ * --------------------------------------------------------------------------------------------------------- */
 
 static HttpConnection *connection_take(HttpServer *server) {
     HttpConnection *conn = server->free_connections;

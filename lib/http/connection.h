@@ -4,8 +4,8 @@
  *   bytes in → head → Exchange (a coroutine) → answers in order → bytes out
  *
  * Lifetimes: a connection lives until its poll handle is closed and its last exchange has ended (refs). A closed (dead)
- * connection takes no more bytes and gives none; exchanges on it run on and their answers are dropped, because a commit must
- * not be torn by a client that left.
+ * connection takes no more bytes and gives none; exchanges on it run on and their answers are dropped, because a commit
+ * must not be torn by a client that left.
  */
 #pragma once
 #include <uv.h>
@@ -116,6 +116,10 @@ void connection_abort(HttpConnection *conn);
 void connection_unref(HttpConnection *conn);
 void connection_settle(HttpConnection *conn); /* in the hook: flush, go on, close, watch */
 void connection_nudge(HttpConnection *conn);  /* draining: end it if it idles */
+
+/* server.c */
+void http_server_unref(HttpServer *server);
+void http_server_connection_gone(HttpServer *server); /* room for another; or, draining, one fewer to wait for */
 
 /* input.c */
 void input_read(HttpConnection *conn);

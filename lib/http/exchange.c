@@ -1,9 +1,9 @@
 /*
  * exchange.c - one request in work: its coroutine, its answer, its place in the row.
  *
- * Everything a handler sees of its request is copied into the coroutine's arena at the start (one memcpy of the head, with
- * the body when all of it has come), so that no request pins a connection's buffer. A finished request waits in its own
- * coroutine until those before it have answered; that is the whole of pipelining.
+ * Everything a handler sees of its request is copied into the coroutine's arena at the start (one memcpy of the head,
+ * with the body when all of it has come), so that no request pins a connection's buffer. A finished request waits in
+ * its own coroutine until those before it have answered; that is the whole of pipelining.
  */
 #include "base/heap.h"
 #include "http/connection.h"
@@ -28,7 +28,8 @@ static void exchange_give(HttpServer *server, Exchange *ex) {
     server->pooled_exchanges++;
 }
 
-/* --- starting ---------------------------------------------------------------------------------------------------------- */
+/* --- starting
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* The same bytes in the copy of the head; what is not of the head (a decoded path) is copied itself. */
 static Str rebase(Arena *arena, Str s, Str head, const char *copy) {
@@ -121,7 +122,7 @@ static void exchange_remove(Exchange *ex) {
     }
 }
 
-static void exchange_run(Ctx *ctx, void *arg);
+static CO_FN void exchange_run(Ctx *ctx, void *arg);
 
 /* Where the body will come from. Returns how much of the input belongs to head and body. */
 static size_t body_begin(Exchange *ex, Str input) {
@@ -179,7 +180,8 @@ bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFa
     return true;
 }
 
-/* --- answering --------------------------------------------------------------------------------------------------------- */
+/* --- answering
+ * --------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err exchange_turn(Exchange *ex) {
     while (!ex->conn->dead && ex->conn->first != ex) {
@@ -277,14 +279,15 @@ static CO_FN void exchange_answer(Exchange *ex) {
         connection_abort(conn);
 }
 
-static void exchange_run(Ctx *ctx, void *arg) {
+static CO_FN void exchange_run(Ctx *ctx, void *arg) {
     Exchange *ex = arg;
     HttpConnection *conn = ex->conn;
     HttpServer *server = conn->server;
     exchange_adopt(ex, ctx);
     if (!ex->adopt_failed)
         server->options.handler(&ex->req, &ex->res, server->options.data);
-    /* From here on neither the deadline nor a cancellation may lose the answer; the connection's time-outs end the wait. */
+    /* From here on neither the deadline nor a cancellation may lose the answer; the connection's time-outs end the
+     * wait. */
     co_shield(true);
     exchange_answer(ex);
     exchange_remove(ex);

@@ -1,10 +1,11 @@
 /*
  * head.c - framing and checking the lines of a request's head (RFC 9112 §2-5).
  *
- * Strict where two readers of the same bytes could disagree, because every such place is a smuggling hole: a line ends in
- * CRLF and nothing else, no folding, no space before the colon, no control or non-ASCII byte. (§2.2 lets a server accept a
- * bare LF; the old system did; we do not: contracts/exceptions.json.) A line is judged when it is complete, and limits are
- * judged before anything else of a line, so that the answer never depends on how the bytes were cut by the network.
+ * Strict where two readers of the same bytes could disagree, because every such place is a smuggling hole: a line ends
+ * in CRLF and nothing else, no folding, no space before the colon, no control or non-ASCII byte. (§2.2 lets a server
+ * accept a bare LF; the old system did; we do not: contracts/exceptions.json.) A line is judged when it is complete,
+ * and limits are judged before anything else of a line, so that the answer never depends on how the bytes were cut by
+ * the network.
  */
 #include "http/head.h"
 
@@ -64,7 +65,8 @@ static HeadResult request_line_parse(HeadParser *parser, const char *p, Str line
     return HEAD_MORE;
 }
 
-/* §5: field-name ":" OWS field-value OWS. A line that begins with white space (obs-fold, §5.2) has no name, so it fails too. */
+/* §5: field-name ":" OWS field-value OWS. A line that begins with white space (obs-fold, §5.2) has no name, so it fails
+ * too. */
 static HeadResult field_parse(HeadParser *parser, const char *p, Str line) {
     size_t at = 0;
     while (at < line.n && char_is(line.p[at], CHAR_TOKEN))
@@ -107,8 +109,8 @@ static HeadResult line_parse(HeadParser *parser, const HttpLimits *limits, const
     return field_parse(parser, p, line);
 }
 
-/* Empty lines in front of a request (§2.2), and its first byte. The caller drops the lines it has seen skipped, so they need no
- * bound of their own. false: parser->status says, or more is needed. */
+/* Empty lines in front of a request (§2.2), and its first byte. The caller drops the lines it has seen skipped, so they
+ * need no bound of their own. false: parser->status says, or more is needed. */
 static bool leading_skip(HeadParser *parser, const char *p, size_t n) {
     while (parser->line < n && (p[parser->line] == '\r' || p[parser->line] == '\n')) {
         if (p[parser->line] == '\r' && parser->line + 1 >= n)

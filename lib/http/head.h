@@ -1,8 +1,8 @@
 /*
  * head.h - the head of a request: from bytes to checked parts. Private to lib/http.
  *
- * Two steps. head_parse frames lines as bytes arrive and checks each line once, remembering offsets (so the buffer may move).
- * head_check then judges the whole: Host, framing, expectations. Both only ever say yes, more, or a status code.
+ * Two steps. head_parse frames lines as bytes arrive and checks each line once, remembering offsets (so the buffer may
+ * move). head_check then judges the whole: Host, framing, expectations. Both only ever say yes, more, or a status code.
  */
 #pragma once
 #include "http/http.h"

@@ -2,8 +2,8 @@
  * head_check.c - judging a complete head: Host, framing of the body, connection options.
  *
  * The rules here decide where a request ends, so that each doubt is a refusal: two Content-Lengths (even equal ones), a
- * transfer coding other than one plain "chunked", both together (RFC 9112 §6.1 lets a server refuse that; the old system took
- * it, which is how requests are smuggled).
+ * transfer coding other than one plain "chunked", both together (RFC 9112 §6.1 lets a server refuse that; the old
+ * system took it, which is how requests are smuggled).
  */
 #include "http/head.h"
 

@@ -1,9 +1,9 @@
 /*
  * http.h - HTTP/1.1 messages as handlers see them (RFC 9110, RFC 9112).
  *
- * A handler runs in a coroutine of its own, started when a request's head has arrived. It reads the body when it wants it
- * (that is when 100-continue is sent) and answers once. Everything in Request is borrowed from the connection's buffers and
- * lives until the handler returns.
+ * A handler runs in a coroutine of its own, started when a request's head has arrived. It reads the body when it wants
+ * it (that is when 100-continue is sent) and answers once. Everything in Request is borrowed from the connection's
+ * buffers and lives until the handler returns.
  */
 #pragma once
 #include "runtime/co.h"
@@ -50,8 +50,8 @@ Str request_header(const Request *req, const char *name);
 /** How many headers have that name. */
 size_t request_header_count(const Request *req, const char *name);
 
-/** The whole body into one Str (ctx's arena), read as it arrives. ERR_LIMIT: over max_bytes (the connection will close after
- *  the answer); ERR_SYNTAX: malformed chunk (likewise); ERR_EOF: client went; ERR_TIMEOUT: too slow. */
+/** The whole body into one Str (ctx's arena), read as it arrives. ERR_LIMIT: over max_bytes (the connection will close
+ *  after the answer); ERR_SYNTAX: malformed chunk (likewise); ERR_EOF: client went; ERR_TIMEOUT: too slow. */
 CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
 /** The next piece of the body; empty at its end. For streaming. Errors as request_body. Valid until the next call. */
 CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
@@ -80,7 +80,8 @@ Str http_date(void);
 
 typedef CO_FN void (*Handler)(Request *req, Response *res, void *data);
 
-/* --- server ---------------------------------------------------------------------------------------------------------------- */
+/* --- server
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct HttpLimits {
     size_t request_line_max;    /* 414 past it; 8192 */
@@ -105,7 +106,8 @@ typedef struct HttpServerOptions {
     HttpLimits limits;
     Handler handler; /* gets every well-formed request */
     void *data;
-    /* Head-level failures (bad syntax, over a limit): status → answer. NULL: empty body, Content-Length: 0, Connection: close. */
+    /* Head-level failures (bad syntax, over a limit): status → answer. NULL: empty body, Content-Length: 0, Connection:
+     * close. */
     void (*on_protocol_error)(int status, Response *res, void *data);
     Str server_name; /* Server header; absent: none */
     bool hide_date;
@@ -114,7 +116,8 @@ typedef struct HttpServerOptions {
 /** Serves on listening sockets already bound (http_listen_socket); takes them over. */
 MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOptions *options,
                              HttpServer **ret);
-/** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls done. */
+/** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls
+ *  done. */
 void http_server_drain(HttpServer *server, void (*done)(void *data), void *data);
 void http_server_free(HttpServer *server);
 
@@ -128,7 +131,8 @@ HttpStats http_server_stats(const HttpServer *server);
  *  SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why says what and how to mend it (static or errno text). */
 MUST_USE Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena);
 
-/* --- client: enough for tests, replay and health checks; the gateway's own comes later ------------------------------------------- */
+/* --- client: enough for tests, replay and health checks; the gateway's own comes later
+ * ------------------------------------------- */
 
 typedef struct HttpAnswer {
     int status;

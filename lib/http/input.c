@@ -1,9 +1,10 @@
 /*
  * input.c - bytes from a socket to heads, bodies, or nowhere.
  *
- * All sockets are read into one scratch block of the server, hot in the cache; most requests are complete in it, are copied
- * into their own arena once (some hundred bytes), and leave nothing behind. Only what cannot be used yet stays with its
- * connection. Parsing in place and pinning the block instead would save that copy and cost 64 kB for each request in work.
+ * All sockets are read into one scratch block of the server, hot in the cache; most requests are complete in it, are
+ * copied into their own arena once (some hundred bytes), and leave nothing behind. Only what cannot be used yet stays
+ * with its connection. Parsing in place and pinning the block instead would save that copy and cost 64 kB for each
+ * request in work.
  */
 #include <errno.h>
 #include <unistd.h>

@@ -83,8 +83,8 @@ static bool address_split(Str address, Arena *arena, const char **ret_host, cons
     return *ret_port != NULL;
 }
 
-/* SO_REUSEPORT would let a second usher of the same user share the port unseen and take half of the first one's clients. So the
- * first socket on an address is tried without it. Later ones are our own workers'. */
+/* SO_REUSEPORT would let a second usher of the same user share the port unseen and take half of the first one's
+ * clients. So the first socket on an address is tried without it. Later ones are our own workers'. */
 static struct sockaddr_storage ours[16];
 static size_t ours_count;
 

@@ -1,8 +1,8 @@
 /*
  * output.c - answers to the socket.
  *
- * Small answers gather in the connection's block and leave together at the end of the turn, in one write. A large one is
- * written piece by piece by its own coroutine, which waits while the client is slow: its arena is the only copy.
+ * Small answers gather in the connection's block and leave together at the end of the turn, in one write. A large one
+ * is written piece by piece by its own coroutine, which waits while the client is slow: its arena is the only copy.
  */
 #include <errno.h>
 #include <sys/socket.h>

@@ -1,10 +1,10 @@
 /*
  * router.c - a trie of path segments, built once, read by every request.
  *
- * A node has literal children, at most one child for "any text" (a placeholder; its name and kind belong to the route, so two
- * routes may name it differently), and the routes that end there, one per method. Literals win over placeholders; when a literal
- * leads nowhere the placeholder is tried, so the order of tables never matters. A table of regular expressions would read as
- * simple and let two patterns overlap unseen.
+ * A node has literal children, at most one child for "any text" (a placeholder; its name and kind belong to the route,
+ * so two routes may name it differently), and the routes that end there, one per method. Literals win over
+ * placeholders; when a literal leads nowhere the placeholder is tried, so the order of tables never matters. A table of
+ * regular expressions would read as simple and let two patterns overlap unseen.
  */
 #include "http/router.h"
 
@@ -45,7 +45,8 @@ static bool segment_eq(const Router *router, Str a, Str b) {
     return router->options.ignore_case ? str_eq_nocase(a, b) : str_eq(a, b);
 }
 
-/* --- building ---------------------------------------------------------------------------------------------------------- */
+/* --- building
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static Err pattern_bad(Ctx *ctx, const Route *route, const char *why) {
     return ctx_problem(ctx, ERR_INVALID, "pattern", "route %s: pattern '%s' %s", route->name, route->pattern, why);
@@ -159,7 +160,8 @@ const Route *router_each(const Router *router, size_t *at) {
     return *at < router->n ? router->routes[(*at)++] : NULL;
 }
 
-/* --- matching ---------------------------------------------------------------------------------------------------------- */
+/* --- matching
+ * ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct Walk {
     const Router *router;

@@ -1,9 +1,9 @@
 /*
  * server.c - listening, accepting, draining.
  *
- * Each worker listens for itself (SO_REUSEPORT: the kernel deals connections out, no thundering herd, no lock). At the limit of
- * connections accepting stops, so that further clients wait in the kernel's backlog instead of being answered badly; so it does
- * for a moment when the process has no descriptors left.
+ * Each worker listens for itself (SO_REUSEPORT: the kernel deals connections out, no thundering herd, no lock). At the
+ * limit of connections accepting stops, so that further clients wait in the kernel's backlog instead of being answered
+ * badly; so it does for a moment when the process has no descriptors left.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,10 +42,8 @@ const HttpLimits HTTP_LIMITS_DEFAULT = {
     .arena_bytes = CO_ARENA_DEFAULT,
 };
 
-void http_server_unref(HttpServer *server);
-void http_server_connection_gone(HttpServer *server);
-
-/* --- accepting --------------------------------------------------------------------------------------------------------- */
+/* --- accepting
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void on_connection(uv_poll_t *handle, int status, int events);
 
@@ -122,7 +120,8 @@ static void on_connection(uv_poll_t *handle, int status, int events) {
     }
 }
 
-/* --- turns ------------------------------------------------------------------------------------------------------------- */
+/* --- turns
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static void on_turn_end(TurnHook *hook) {
     HttpServer *server = (HttpServer *)((char *)hook - offsetof(HttpServer, hook));
@@ -148,7 +147,8 @@ void http_server_connection_gone(HttpServer *server) {
     }
 }
 
-/* --- beginning and end ------------------------------------------------------------------------------------------------- */
+/* --- beginning and end
+ * ------------------------------------------------------------------------------------------------- */
 
 static void server_release(HttpServer *server) {
     while (server->free_connections != NULL) {

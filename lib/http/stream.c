@@ -1,8 +1,8 @@
 /*
  * stream.c - answers whose length is not known when they begin.
  *
- * HTTP/1.1 clients get chunks (RFC 9112 §7.1), HTTP/1.0 clients a body that the close ends. A stream that is not ended properly
- * is ended by an abort, so that nobody takes half an answer for a whole one.
+ * HTTP/1.1 clients get chunks (RFC 9112 §7.1), HTTP/1.0 clients a body that the close ends. A stream that is not ended
+ * properly is ended by an abort, so that nobody takes half an answer for a whole one.
  */
 #include "http/connection.h"
 
@@ -21,7 +21,8 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     TRY(exchange_turn(ex));
     if (conn->sealed)
         return ERR_EOF;
-    /* A body that is still unread might not be read before the end, and the head goes out now: the connection closes. */
+    /* A body that is still unread might not be read before the end, and the head goes out now: the connection
+     * closes. */
     bool close = res->close || !ex->keep_alive || conn->server->draining || !ex->body_ended;
     Framing framing = !status_has_body(res->status) || req->minor == 0 ? FRAMING_NONE : FRAMING_CHUNKED;
     Buf head = buf_new(res->head.arena, 20 * 1024);

@@ -1,10 +1,10 @@
 /*
  * target.c - what a request-target names.
  *
- * The path is decoded once, here, and everybody behind sees the same one: percent escapes first, then dot segments (so that
- * "%2e%2e" is no way round), as WHATWG and the old system do. "%2f" stays as it is: it is not a separator. What cannot be text
- * is refused: "%00", a broken escape, bytes that are not UTF-8. Empty segments ("//") mean something and are kept. A
- * '#' is no delimiter on the wire (§3.2 has no fragment); it stays in the path and so matches no route.
+ * The path is decoded once, here, and everybody behind sees the same one: percent escapes first, then dot segments (so
+ * that "%2e%2e" is no way round), as WHATWG and the old system do. "%2f" stays as it is: it is not a separator. What
+ * cannot be text is refused: "%00", a broken escape, bytes that are not UTF-8. Empty segments ("//") mean something and
+ * are kept. A '#' is no delimiter on the wire (§3.2 has no fragment); it stays in the path and so matches no route.
  */
 #include "http/target.h"
 

@@ -1,5 +1,6 @@
 /*
- * bench_server.c - the smallest server there is: 200 bytes for everybody. What lib/http/README.md's figures are measured with.
+ * bench_server.c - the smallest server there is: 200 bytes for everybody. What lib/http/README.md's figures are
+ * measured with.
  *
  *   bench_server ADDRESS [SECONDS]
  */

@@ -1,7 +1,8 @@
 /*
  * test_head.c - which heads are requests, and what is answered to the others.
  *
- * Each is parsed whole, byte by byte, and cut in two at every place: the outcome may not depend on how the network cut it.
+ * Each is parsed whole, byte by byte, and cut in two at every place: the outcome may not depend on how the network cut
+ * it.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,9 @@
 /*
  * wire.h - a server in a child process and raw sockets to it: what the tests of lib/http talk with.
  *
- * Answers carry no Date and no Server, so that whole conversations can be compared byte by byte. The child ends by draining
- * (GET /quit) and its exit status is checked, so that a leak, a sanitizer's complaint or a failed ASSERT in it fails the test.
+ * Answers carry no Date and no Server, so that whole conversations can be compared byte by byte. The child ends by
+ * draining (GET /quit) and its exit status is checked, so that a leak, a sanitizer's complaint or a failed ASSERT in it
+ * fails the test.
  */
 #pragma once
 #include <setjmp.h>
@@ -37,7 +38,8 @@ typedef struct Wire {
     int port;
 } Wire;
 
-/* --- the child ----------------------------------------------------------------------------------------------------------- */
+/* --- the child
+ * ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct WireApp {
     HttpServer *server;
@@ -203,7 +205,8 @@ static void wire_child(int fd, const HttpLimits *limits) {
     exit(0);
 }
 
-/* --- the test's side ----------------------------------------------------------------------------------------------------- */
+/* --- the test's side
+ * ----------------------------------------------------------------------------------------------------- */
 
 static inline Wire wire_start(const HttpLimits *limits) {
     Arena *arena = arena_new(64 * 1024);
