@@ -167,7 +167,7 @@ typedef struct Consumer {
     Engine *engine;
     Transport *transport;
     const Subscription *subscriptions; /* ended by type == NULL */
-    size_t batch;                      /* 0: 100 */
+    size_t batch;                      /* 0: 500 */
     int attempts;                      /* then dead; 0: 3 */
     const int64_t
         *delays_ms; /* attempts - 1 of them, before attempts 2, 3 …; NULL: 500, 1000 … (recorded: at 0, 0.5, 1.5 s) */

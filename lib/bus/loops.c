@@ -8,6 +8,8 @@
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 2000
 
+const Statement ASYNC_COMMIT = {.name = "bus_async_commit", .sql = "SET LOCAL synchronous_commit = off"};
+
 static void log_step(Ctx *ctx, const char *event, const char *name, Err err, Err *last) {
     if (err == *last)
         return;

@@ -9,6 +9,10 @@
 /* Memory of one step: a batch of payloads as read, decoded and bound again. */
 #define LOOP_ARENA_BYTES (512u * 1024 * 1024)
 
+/** First in a transaction that only forgets or acknowledges: its commit need not be on the disk. What a crash of the server
+ *  takes back comes again, and the next keeper knows its id. */
+extern const Statement ASYNC_COMMIT;
+
 /** Does one batch, or waits a while for one. */
 typedef CO_FN Err (*LoopStep)(Ctx *ctx, void *data);
 

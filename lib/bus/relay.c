@@ -84,6 +84,7 @@ CO_FN static Err relay_body(PgTx *tx, void *arg) {
     Envelope *messages;
     bool locked;
     b->n = 0;
+    pg_tx_send(tx, &ASYNC_COMMIT, NULL);
     TRY(take_locks(tx, b, &locked));
     if (!locked)
         return ERR_OK;

@@ -11,7 +11,7 @@
  * order is what that would cost (README.md).
  */
 #include "base/heap.h"
-#include "bus/bus.h"
+#include "bus/loops.h"
 #include "bus_queries.h"
 
 /* Bytes of payload in one batch: messages may be megabytes, batches of them should not be gigabytes. */
@@ -232,6 +232,7 @@ CO_FN static Err consume_body(PgTx *tx, void *arg) {
     Envelope *messages;
     c->n = 0;
     c->next_due_ms = INT64_MAX;
+    pg_tx_send(tx, &ASYNC_COMMIT, NULL);
     TRY(take_locks(tx, c));
     if (!c->locked)
         return ERR_OK;

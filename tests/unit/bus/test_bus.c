@@ -90,6 +90,72 @@ static void order_survives_random_failures(void **state) {
     assert_int_equal(count_disorder(), 0);
 }
 
+/* --- stand-bys ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct StandBy {
+    PgPool *relay_pool, *dst_pool, *bus_pool;
+    Engine *relay_engine, *dst;
+    Relay relay;
+    Consumer consumer;
+    Co *relay_co, *consumer_co;
+} StandBy;
+static StandBy second;
+
+static void second_start(void) {
+    second = (StandBy){.relay_pool = bus_pool("usher relay 2", 1),
+                       .dst_pool = bus_pool("usher dst 2", 1),
+                       .bus_pool = bus_pool("usher bus 2", 2)};
+    assert_int_equal(engine_new(test.loop, &src_context, second.relay_pool, &second.relay_engine), ERR_OK);
+    assert_int_equal(engine_new(test.loop, &dst_context, second.dst_pool, &second.dst), ERR_OK);
+    second.relay = bus.relay;
+    second.consumer = bus.consumer;
+    second.relay.engine = second.relay_engine;
+    second.consumer.engine = second.dst;
+    assert_int_equal(transport_pg_new(test.loop, second.bus_pool, bindings, &second.relay.transport), ERR_OK);
+    second.consumer.transport = second.relay.transport;
+    assert_int_equal(relay_start(test.loop, &second.relay, &second.relay_co), ERR_OK);
+    assert_int_equal(consumer_start(test.loop, &second.consumer, &second.consumer_co), ERR_OK);
+}
+
+static void second_end(void) {
+    assert_int_equal(co_drain(test.loop, clock_mono_ms() + 20000), ERR_OK);
+    engine_free(second.relay_engine);
+    engine_free(second.dst);
+    pg_pool_free(second.relay_pool);
+    pg_pool_free(second.dst_pool);
+    pg_pool_free(second.bus_pool);
+    second.relay.transport->ops->free(second.relay.transport);
+}
+
+/* Half way the first of each pair ends. */
+static void run_with_two(Ctx *ctx, void *arg) {
+    (void)arg;
+    produce_all(ctx, RANDOM_FAILURE, ROUNDS);
+    while (producing > COUNTERS / 2)
+        CHECK_ERR(co_yield (), ERR_OK);
+    co_cancel(bus.relay_co);
+    co_cancel(bus.consumer_co);
+    while (producing > 0)
+        CHECK_ERR(co_yield (), ERR_OK);
+    wait_until_drained(ctx);
+}
+
+static void two_of_each_keep_order(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    static const int64_t delays[99] = {0, 1};
+    bus.relay.batch = bus.consumer.batch = 5;
+    bus.relay.poll_ms = 5;
+    bus.consumer.attempts = 100;
+    bus.consumer.delays_ms = delays;
+    bus_start();
+    second_start();
+    test_run(run_with_two, NULL);
+    second_end();
+    assert_int_equal(test_sql("SELECT count(*) FROM bus.dead"), 0);
+    assert_int_equal(count_disorder(), 0);
+}
+
 /* --- repetitions ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct Doubling {
@@ -332,6 +398,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(each_message_has_one_effect_in_order),
         TEST(order_survives_random_failures),
+        TEST(two_of_each_keep_order),
         TEST(a_repeated_message_has_no_second_effect),
         TEST(what_cannot_be_served_goes_aside_and_the_rest_goes_on),
         TEST(the_effect_continues_the_causes_trace),
