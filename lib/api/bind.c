@@ -31,7 +31,7 @@ typedef struct Binder {
 /** A name with one of these is shown as ['name'], not .name (ReadStack.JsonPath). */
 static bool needs_brackets(Str name) {
     for (size_t i = 0; i < name.n; i++) {
-        if (memchr(". '/\"[]()\t\n\r\f\b\\", name.p[i], 15) != NULL)
+        if (str_index(STR(". '/\"[]()\t\n\r\f\b\\"), name.p[i]) >= 0)
             return true;
     }
     return str_find(name, STR("\xC2\x85")) >= 0 || str_find(name, STR("\xE2\x80\xA8")) >= 0 ||

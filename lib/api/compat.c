@@ -85,7 +85,7 @@ static CO_FN bool read_payload(const CompatApp *app, const CompatPayload *payloa
         answer_problem(call->ctx, res, 415, (Str){0});
         return false;
     }
-    CompatRefusal refusal;
+    CompatRefusal refusal = {0};
     if (type == BODY_TYPE_FORM) {
         refusal = (CompatRefusal){.key = STR(""), .message = STR(FORM_UNREADABLE)};
         answer_refused_model(call->ctx, res, &refusal);
@@ -166,6 +166,7 @@ static CO_FN Err run_action(CompatCall *call, const CompatAction *action, Respon
     void *input = call->payload;
     if (action->prepare != NULL)
         TRY(action->prepare(call, &input));
+    ASSERT(input != NULL);
     Location location;
     if (action->answer == ANSWER_CREATED)
         TRY(render_created(action, (const void *)((const char *)input + action->id_offset), res, &location));
