@@ -1,15 +1,15 @@
 /*
  * consumer.c - from a queue to a context's actions: in order per aggregate, in sets, each message once.
  *
- * A delivery's way: its type's subscription, decoded, checked like any input, then a member of a set. One set takes at most one
- * message of an aggregate, and none before an earlier one of it is decided; so a batch of alternating messages of fifty events is
- * two sets, not a hundred, and order still holds. The set's transaction first writes the inbox rows: an id that is there already
- * has had its effect and drops out. That makes the effect happen exactly once however often a message arrives, without any
- * agreement between broker and database.
+ * A delivery's way: its type's subscription, decoded, checked like any input, then a member of a set. One set takes at
+ * most one message of an aggregate, and none before an earlier one of it is decided; so a batch of alternating messages
+ * of fifty events is two sets, not a hundred, and order still holds. The set's transaction first writes the inbox rows:
+ * an id that is there already has had its effect and drops out. That makes the effect happen exactly once however often
+ * a message arrives, without any agreement between broker and database.
  *
- * What fails is told apart by whose doing it is. A database that is away is nobody's: nothing is acknowledged, no attempt is
- * counted. A message that cannot be read will never be: dead at once. All else is retried as often as recorded (three attempts), then
- * dead with its reason, and meanwhile only its own aggregate waits.
+ * What fails is told apart by whose doing it is. A database that is away is nobody's: nothing is acknowledged, no
+ * attempt is counted. A message that cannot be read will never be: dead at once. All else is retried as often as
+ * recorded (three attempts), then dead with its reason, and meanwhile only its own aggregate waits.
  */
 #include "base/heap.h"
 #include "bus/loops.h"
@@ -57,7 +57,7 @@ typedef struct Batch {
     Str *reasons;
 } Batch;
 
-/* --- outcomes ---------------------------------------------------------------------------------------------------------------- */
+/* --- outcomes ----------------------------------------------------------------------------------------------------- */
 
 static void decide(Batch *b, size_t i, DeliveryOutcome outcome, Str reason) {
     b->deliveries[i].state = DECIDED;
@@ -101,7 +101,7 @@ static void decide_failed(Batch *b, size_t i, Err err) {
     hold_back(b, i);
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /* Type names match in any case, as the old consumers' did. */
 static const Subscription *subscription_for(const Consumer *consumer, Str type) {
@@ -140,7 +140,7 @@ static void read_delivery(Batch *b, size_t i) {
         decide_failed(b, i, err);
 }
 
-/* --- one set ------------------------------------------------------------------------------------------------------------------ */
+/* --- one set ------------------------------------------------------------------------------------------------------ */
 
 /* Whose turn comes after whose, once a batch. */
 static void link_aggregates(Batch *b) {
@@ -152,8 +152,8 @@ static void link_aggregates(Batch *b) {
     }
 }
 
-/* An earlier one of its aggregate that is not decided keeps a message out of this set. Links over decided ones are cut short
- * on the way, so that a batch of one aggregate is not walked again and again. */
+/* An earlier one of its aggregate that is not decided keeps a message out of this set. Links over decided ones are cut
+ * short on the way, so that a batch of one aggregate is not walked again and again. */
 static bool is_next_of_aggregate(Batch *b, size_t i) {
     Delivery *d = &b->deliveries[i];
     while (d->before != 0 && b->deliveries[d->before - 1].state == DECIDED)
@@ -245,7 +245,7 @@ CO_FN static Err run_one_set(Batch *b, Member **members, size_t n, const Subscri
     return ERR_OK;
 }
 
-/* --- one batch ------------------------------------------------------------------------------------------------------------------ */
+/* --- one batch ---------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err consume_batch(Envelope *envelopes, size_t n, DeliveryOutcome *outcomes, Str *reasons, void *data) {
     Ctx *ctx = co_ctx(co_self());
@@ -296,9 +296,9 @@ CO_FN static Err consumer_step(Ctx *ctx UNUSED, void *data) {
     return consumer->transport->ops->consume(consumer->transport, consumer->name, state->batch, consume_batch, state);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------------ */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
-static void consumer_co(Ctx *ctx, void *arg) {
+CO_FN static void consumer_co(Ctx *ctx, void *arg) {
     ConsumerState *state = arg;
     loop_steps(ctx, "consumer", state->consumer->name, consumer_step, state);
     heap_free(state);

@@ -20,7 +20,7 @@ static void log_step(Ctx *ctx, const char *event, const char *name, Err err, Err
     *last = err;
 }
 
-void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep step, void *data) {
+CO_FN void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep step, void *data) {
     Err last = ERR_OK;
     int64_t backoff_ms = BACKOFF_MIN_MS;
     while (!co_is_cancelled()) {

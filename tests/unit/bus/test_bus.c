@@ -6,7 +6,28 @@
 static const Statement COUNT_LEFT = {
     "unit_left", "SELECT (SELECT count(*) FROM unit_src.outbox) + (SELECT count(*) FROM bus.messages)", false};
 
-/* --- producers ------------------------------------------------------------------------------------------------------------------- */
+/* --- declarations ------------------------------------------------------------------------------------------------- */
+
+static void declarations_and_queries_fit_the_database(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    static const Context *const contexts[] = {&BUS_CONTEXT, &src_context, &dst_context};
+    Arena *arena = arena_new((size_t)16 * 1024 * 1024);
+    Buf mistakes = buf_new(arena, 65536);
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    PGconn *conn = PQconnectdb(getenv("DATABASE_URL"));
+    for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
+        size_t n = context_verify(contexts[i], &mistakes);
+        n += context_verify_database(&ctx, contexts[i], conn, &mistakes);
+        if (n > 0)
+            fail_msg("%.*s", STR_ARG(buf_str(&mistakes)));
+    }
+    PQfinish(conn);
+    arena_free(arena);
+}
+
+/* --- producers ---------------------------------------------------------------------------------------------------- */
 
 enum { COUNTERS = 20, ROUNDS = 10 };
 
@@ -60,7 +81,7 @@ static void run_all(Ctx *ctx, void *arg) {
     wait_until_drained(ctx);
 }
 
-/* --- the plain way --------------------------------------------------------------------------------------------------------------- */
+/* --- the plain way ------------------------------------------------------------------------------------------------ */
 
 static void each_message_has_one_effect_in_order(void **state) {
     (void)state;
@@ -90,7 +111,7 @@ static void order_survives_random_failures(void **state) {
     assert_int_equal(count_disorder(), 0);
 }
 
-/* --- stand-bys ------------------------------------------------------------------------------------------------------------------------ */
+/* --- stand-bys ---------------------------------------------------------------------------------------------------- */
 
 typedef struct StandBy {
     PgPool *relay_pool, *dst_pool, *bus_pool;
@@ -156,7 +177,7 @@ static void two_of_each_keep_order(void **state) {
     assert_int_equal(count_disorder(), 0);
 }
 
-/* --- repetitions ---------------------------------------------------------------------------------------------------------------------- */
+/* --- repetitions -------------------------------------------------------------------------------------------------- */
 
 typedef struct Doubling {
     Transport transport;
@@ -200,7 +221,7 @@ static void a_repeated_message_has_no_second_effect(void **state) {
     arena_free(doubling_arena);
 }
 
-/* --- what cannot be served ------------------------------------------------------------------------------------------------------------- */
+/* --- what cannot be served ---------------------------------------------------------------------------------------- */
 
 static void publish_by_hand(Ctx *ctx, void *arg) {
     (void)arg;
@@ -268,7 +289,7 @@ static void what_cannot_be_served_goes_aside_and_the_rest_goes_on(void **state) 
     assert_int_equal(test_sql("SELECT count(*) FROM unit_dst.inbox"), 7);
 }
 
-/* --- traces -------------------------------------------------------------------------------------------------------------------------- */
+/* --- traces ------------------------------------------------------------------------------------------------------- */
 
 static char trace_id[33];
 
@@ -291,7 +312,7 @@ static void the_effect_continues_the_causes_trace(void **state) {
     assert_int_equal(test_sql(sql), 2);
 }
 
-/* --- the gate ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the gate ----------------------------------------------------------------------------------------------------- */
 
 static const Statement CLOSE = {"unit_close", "SELECT pg_advisory_xact_lock($1::bigint)", true};
 static const Statement SNAPSHOT = {
@@ -340,7 +361,7 @@ static void a_closed_gate_stops_everything_between_batches(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_dst.notes WHERE counter::text NOT LIKE '%63'"), 0);
 }
 
-/* --- killed servers ------------------------------------------------------------------------------------------------------------------- */
+/* --- killed servers ----------------------------------------------------------------------------------------------- */
 
 /* One connection of the four pools, drawn by the seed; one time in eight all of them. */
 static const Statement KILL = {
@@ -396,6 +417,7 @@ static void nothing_is_lost_doubled_or_reordered_under_fire(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bus_set_up, bus_tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(declarations_and_queries_fit_the_database),
         TEST(each_message_has_one_effect_in_order),
         TEST(order_survives_random_failures),
         TEST(two_of_each_keep_order),
