@@ -55,6 +55,8 @@ static Err start_http(Worker *worker) {
     options.limits.idle_timeout_ms = settings->idle_ms;
     options.limits.request_timeout_ms = settings->request_ms;
     options.limits.body_max = (uint64_t)settings->body_max_bytes;
+    /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
+    options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
     return http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server);
 }
 
