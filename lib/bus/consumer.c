@@ -255,6 +255,8 @@ CO_FN static Err consume_batch(Envelope *envelopes, size_t n, DeliveryOutcome *o
     if (b.deliveries == NULL || members == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++)
+        outcomes[i] = DELIVERY_HELD;
+    for (size_t i = 0; i < n; i++)
         if (b.deliveries[i].state == WAITING)
             read_delivery(&b, i);
     link_aggregates(&b);

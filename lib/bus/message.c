@@ -146,7 +146,7 @@ static Err read_string(Ctx *ctx, const MessageField *field, const JsonReader *r,
 }
 
 static Err read_id(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text;
+    Str text = {0};
     Id id;
     TRY(read_string(ctx, field, r, &text));
     if (id_parse(text, ID_FORM_D, &id) != ERR_OK)
@@ -159,7 +159,7 @@ static Err read_id(Ctx *ctx, const MessageField *field, const JsonReader *r, voi
 }
 
 static Err read_instant(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text;
+    Str text = {0};
     Instant instant;
     TRY(read_string(ctx, field, r, &text));
     if (instant_parse(text, &instant) != ERR_OK)

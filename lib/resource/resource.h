@@ -245,7 +245,7 @@ const Context *engine_context(Engine *engine);
  * ERR_REFUSED, ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (ctx's problem says what); ERR_UNAVAILABLE, ERR_TIMEOUT,
  * ERR_LIMIT. Suspends. A set is one or two round trips.
  */
-CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
                      void **result) MUST_USE;
 
 /** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
