@@ -1,14 +1,14 @@
 /*
  * ticket_actions.c - a whole set of buyers, one lock, one commit.
  *
- * Reserve and purchase alike: lock the ticket rows of all wishes in order of id (so that two sets never wait for each other in
- * a circle), read tickets and live holds in a second statement (its snapshot is taken when the locks are ours), decide in
- * order of arrival, write. Every write to a ticket or to its hold happens under that ticket's lock, so what was read is still
- * true when it is written.
+ * Reserve and purchase alike: lock the ticket rows of all wishes in order of id (so that two sets never wait for each
+ * other in a circle), read tickets and live holds in a second statement (its snapshot is taken when the locks are
+ * ours), decide in order of arrival, write. Every write to a ticket or to its hold happens under that ticket's lock, so
+ * what was read is still true when it is written.
  *
- * Two things stay outside that lock, and the writes are guarded against them: seats that are no rows (a hold needs none) and
- * rows that appeared after the lock was asked for. There the hold's own key decides (ON CONFLICT … WHERE); when fewer rows were
- * written than decided, somebody was faster, and the set is run again (ERR_RETRY) and sees them.
+ * Two things stay outside that lock, and the writes are guarded against them: seats that are no rows (a hold needs
+ * none) and rows that appeared after the lock was asked for. There the hold's own key decides (ON CONFLICT … WHERE);
+ * when fewer rows were written than decided, somebody was faster, and the set is run again (ERR_RETRY) and sees them.
  *
  * Time is the database's, read once behind the locks: no worker's clock can make a hold longer or shorter.
  */

@@ -1,9 +1,9 @@
 /*
  * ticket_rules.c - holds and sales as the old system meant them.
  *
- * It looked up a key in Redis per seat and then wrote it, and read a ticket row and then wrote that; with 200 buyers at once
- * up to 200 "got" one seat (races.json). The meaning of one request alone is kept here to the letter, odd order of checks
- * included; that no two requests ever interleave is the caller's doing.
+ * It looked up a key in Redis per seat and then wrote it, and read a ticket row and then wrote that; with 200 buyers at
+ * once up to 200 "got" one seat (races.json). The meaning of one request alone is kept here to the letter, odd order of
+ * checks included; that no two requests ever interleave is the caller's doing.
  */
 #include "core_tickets/ticket_rules.h"
 

@@ -1,8 +1,8 @@
 /*
  * ticket_rules.h - who gets a seat: pure functions, no database.
  *
- * The actions (ticket_actions.c) lock the seats of a whole set, read how they stand, let these functions decide in order of
- * arrival, and write what was given.
+ * The actions (ticket_actions.c) lock the seats of a whole set, read how they stand, let these functions decide in
+ * order of arrival, and write what was given.
  */
 #pragma once
 #include "core_tickets/ticket.h"

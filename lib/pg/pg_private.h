@@ -23,8 +23,8 @@ enum {
     PG_CHANNELS_MAX = 64,
     PG_BACKOFF_MIN_MS = 50,
     PG_BACKOFF_MAX_MS = 1000,
-    PG_RECOVER_MS = 5000, /* how long a writer may take to be rolled back before it is dropped */
-    PG_COMMIT_GRACE_MS = 30000,
+    PG_RECOVER_MS = 5000,      /* how long a writer may take to be rolled back before it is dropped */
+    PG_COMMIT_GRACE_MS = 2000, /* beyond the deadline, to learn what became of a COMMIT that was on its way */
     PG_TX_ATTEMPTS = 5
 };
 

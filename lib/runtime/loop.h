@@ -1,9 +1,9 @@
 /*
  * loop.h - one worker's event loop: libuv, coroutines, timers and turns.
  *
- * A *turn* is: wait for I/O, run every coroutine that became ready, run the turn-end hooks (batches are sent, sockets are
- * written), repeat the last two until nothing is ready, wait again. Whatever is asked during one turn goes out together at
- * its end: that is where grouped reads, grouped commits and single flushes come from.
+ * A *turn* is: wait for I/O, run every coroutine that became ready, run the turn-end hooks (batches are sent, sockets
+ * are written), repeat the last two until nothing is ready, wait again. Whatever is asked during one turn goes out
+ * together at its end: that is where grouped reads, grouped commits and single flushes come from.
  *
  * One loop per process; a coroutine never changes loop.
  */
@@ -29,8 +29,8 @@ Loop *loop_current(void);
 /** Monotonic milliseconds, cached at the start of the turn. */
 int64_t loop_now_ms(Loop *loop);
 
-/* Turn-end hooks, run in rising order of `rank` each time the ready queue is empty; re-armed by turn_hook_arm only, so that an
- * idle turn costs nothing. */
+/* Turn-end hooks, run in rising order of `rank` each time the ready queue is empty; re-armed by turn_hook_arm only, so
+ * that an idle turn costs nothing. */
 typedef struct TurnHook {
     void (*fn)(struct TurnHook *hook);
     int rank; /* TURN_BATCH before TURN_FLUSH before TURN_WRITE */

@@ -209,7 +209,8 @@ static bool field_instant(const Json *body, const char *name, Instant *ret) {
     return field == NULL || (field->kind == JSON_STRING && instant_parse(field->text, ret) == ERR_OK);
 }
 
-/* A body that the old reader accepted up to the domain's rules; false: it failed as JSON, which is not ours to decide. */
+/* A body that the old reader accepted up to the domain's rules; false: it failed as JSON, which is not ours to
+ * decide. */
 static bool event_from_body(const Json *body, Event *ret) {
     const Json *price = json_member(body, "Price"), *name = json_member(body, "EventName");
     *ret = (Event){.event_name = json_text(name), .venue = VENUE_FIRST_DIRECT_ARENA_LEEDS};
