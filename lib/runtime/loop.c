@@ -52,6 +52,17 @@ void turn_hook_arm(Loop *loop, TurnHook *hook) {
     *at = hook;
 }
 
+void turn_hook_disarm(Loop *loop, TurnHook *hook) {
+    if (!hook->armed)
+        return;
+    TurnHook **at = &loop->hooks;
+    while (*at != hook)
+        at = &(*at)->next;
+    *at = hook->next;
+    hook->next = NULL;
+    hook->armed = false;
+}
+
 static void run_first_hook(Loop *loop) {
     TurnHook *hook = loop->hooks;
     loop->hooks = hook->next;

@@ -42,7 +42,10 @@ enum {
     TURN_FLUSH = 20, /* flush Postgres pipelines */
     TURN_WRITE = 30  /* write sockets */
 };
+/** One hook per module, not per connection: arming walks the list of those that are armed. */
 void turn_hook_arm(Loop *loop, TurnHook *hook);
+/** Before the memory of a hook that may be armed goes. */
+void turn_hook_disarm(Loop *loop, TurnHook *hook);
 
 /* Timers without an allocation: embed one; at most one firing per arm. */
 typedef struct Timer {
