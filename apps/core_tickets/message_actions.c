@@ -186,7 +186,7 @@ CO_FN Err users_take_message(PgTx *tx, Set *set) {
         const UserUpserted *message = set->members[i]->input;
         if (set->members[i]->outcome != ERR_OK || user_is_superseded(set, i))
             continue;
-        users[n] = (TicketsUser){message->id, message->full_name, message->email};
+        users[n] = (TicketsUser){.id = message->id, .full_name = message->full_name, .email = message->email};
         rows[n] = &users[n];
         n++;
     }
