@@ -270,8 +270,6 @@ static void test_killed_online(void **state) {
     verify_is(ERR_OK);
 }
 
-/* Another session holds the table for a moment: lock_timeout ends the wait, and a later attempt gets it. The holder
- * lets go when it sees that the migrator has already given up once. */
 /* In a child: the one step, and an end that leaks nothing. */
 static void migrate_and_exit(Err connected, PGconn *own) {
     Err err = connected == ERR_OK ? migrate_up(&ctx, &shop.context, own, 0, &report) : connected;
@@ -279,13 +277,16 @@ static void migrate_and_exit(Err connected, PGconn *own) {
     _exit(err == ERR_OK ? 0 : 1);
 }
 
+/* Another session holds the table for a moment: lock_timeout ends the wait, and a later attempt gets it. The holder
+ * lets go when it sees that the migrator has already given up once. */
 static void test_lock_is_waited_for(void **state) {
     (void)state;
     need_database();
     ASSERT_ERR(migrate_up(&ctx, &shop.context, conn, 0, &report), ERR_OK);
     shop.migrations[1] = (Migration){2, "two", "ALTER TABLE shop.items ADD COLUMN two integer;",
                                      "ALTER TABLE shop.items DROP COLUMN two;", shop.migrations[0].snapshot};
-    PGconn *holder = connect_or_skip();
+    static PGconn *holder; /* the child's copy is not lost to valgrind */
+    holder = connect_or_skip();
     sql(holder, "BEGIN; LOCK TABLE shop.items IN ACCESS SHARE MODE");
     pid_t child = fork();
     if (child == 0) {
