@@ -36,18 +36,18 @@ bool slot_counts(Slot existing, Instant now) {
     return !quirk(QUIRK_PAST_EVENTS_HIDDEN) || instant_compare(as_stored(existing.start), now) > 0;
 }
 
-EventRefusal event_check_create_dates(const Event *event, Instant now) {
-    if (instant_compare(event->start_date, now) < 0)
-        return EVENT_IN_PAST;
-    if (instant_compare(event->end_date, event->start_date) < 0)
-        return EVENT_ENDS_BEFORE_START;
-    return EVENT_FINE;
+EventRefusal event_check_begins(const Event *event, Instant now) {
+    return instant_compare(event->start_date, now) < 0 ? EVENT_IN_PAST : EVENT_FINE;
+}
+
+EventRefusal event_check_order(const Event *event) {
+    return instant_compare(event->end_date, event->start_date) < 0 ? EVENT_ENDS_BEFORE_START : EVENT_FINE;
 }
 
 EventRefusal event_check_update_dates(const Event *event, Instant now) {
-    if (instant_compare(event->start_date, now) < 0 || instant_compare(event->end_date, now) < 0)
+    if (event_check_begins(event, now) != EVENT_FINE || instant_compare(event->end_date, now) < 0)
         return EVENT_IN_PAST;
-    return event_check_create_dates(event, now);
+    return event_check_order(event);
 }
 
 EventRefusal event_check_storable(const Event *event) {

@@ -45,7 +45,8 @@ bool slot_clashes(Slot existing, Instant start, Instant end);
 bool slot_counts(Slot existing, Instant now);
 
 /** The rules that need no slots. */
-EventRefusal event_check_create_dates(const Event *event, Instant now);
+EventRefusal event_check_begins(const Event *event, Instant now);
+EventRefusal event_check_order(const Event *event);
 EventRefusal event_check_update_dates(const Event *event, Instant now);
 /** Can it be stored? A name must be there, and the price fit what the old system could store. */
 EventRefusal event_check_storable(const Event *event);

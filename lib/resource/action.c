@@ -40,6 +40,36 @@ Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const
     return ERR_OK;
 }
 
+size_t action_refusals(const Resource *resource, const char *name, Ctx *ctx, const void *input, Problem *ret,
+                       size_t max) {
+    const Action *action = resource_action(resource, name);
+    ASSERT(action != NULL);
+    bool allowed = action_allow(resource, action, ctx, input) == ERR_OK;
+    size_t n = 0;
+    for (const Validation *v = action->validations; allowed && v != NULL && v->name != NULL && n < max; v++) {
+        ctx->problem = (Problem){0};
+        Err err = v->check(ctx, input);
+        if (err == ERR_INVALID || err == ERR_CONFLICT)
+            ret[n++] = ctx->problem;
+    }
+    ctx->problem = (Problem){0};
+    return n;
+}
+
+/* Which attribute a conflict is about: told by the identities, when there is but one and it has one attribute. */
+static const char *conflict_field(const Resource *resource) {
+    const Identity *only = resource->identities;
+    bool one = only != NULL && only->name != NULL && only[1].name == NULL && only->attributes[1] == NULL;
+    return one ? only->attributes[0] : NULL;
+}
+
+void member_refuse_conflict(Member *member, const Resource *resource, const Action *action) {
+    if (action->conflict_message != NULL)
+        (void)member_refuse(member, ERR_CONFLICT, conflict_field(resource), "%s", action->conflict_message);
+    else
+        (void)member_refuse(member, ERR_CONFLICT, NULL, "This %s exists already.", resource->name);
+}
+
 Err member_refuse(Member *member, Err code, const char *field, const char *format, ...) {
     ASSERT(code != ERR_OK);
     char text[1024];

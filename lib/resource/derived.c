@@ -35,11 +35,7 @@ static void refuse_unwritten(const Set *set, Member *member) {
         (void)member_refuse(member, ERR_NOT_FOUND, NULL, "This %s does not exist.", set->resource->name);
         return;
     }
-    const char *message = action->conflict_message;
-    if (message != NULL)
-        (void)member_refuse(member, ERR_CONFLICT, NULL, "%s", message);
-    else
-        (void)member_refuse(member, ERR_CONFLICT, NULL, "This %s exists already.", set->resource->name);
+    member_refuse_conflict(member, set->resource, action);
 }
 
 /* Who waits for which key: open addressing, twice as many slots as members. Made before the statement leaves, because

@@ -119,6 +119,8 @@ EngineStats engine_stats(const Engine *engine);
 /* action.c: the queues. */
 ActionQueue *engine_queue(Engine *engine, const Action *action);
 void engine_start_set(Engine *engine);
+/** The action's .conflict_message, or the standard words. */
+void member_refuse_conflict(Member *member, const Resource *resource, const Action *action);
 /** A refusal that names the policies asked, or ERR_OK. */
 MUST_USE Err action_allow(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
 

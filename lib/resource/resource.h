@@ -251,6 +251,10 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
 /** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
  *  first refusing validation says. */
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
+/** What every validation refuses (ERR_INVALID, ERR_CONFLICT) into at most `max` problems; returns how many. None when
+ *  no policy allows the action: action_run says so. For surfaces that report all mistakes of a request at once. */
+size_t action_refusals(const Resource *resource, const char *action, Ctx *ctx, const void *input, Problem *ret,
+                       size_t max);
 
 /**
  * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows

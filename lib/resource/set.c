@@ -61,7 +61,7 @@ static void run_fail_all(SetRun *run, Err err, size_t from) {
         Member *member = run->set.members[i];
         member_fail(member, err, detail);
         if (err == ERR_CONFLICT && run->set.action->conflict_message != NULL)
-            (void)member_refuse(member, err, NULL, "%s", run->set.action->conflict_message);
+            member_refuse_conflict(member, run->set.resource, run->set.action);
     }
 }
 
