@@ -13,6 +13,7 @@ typedef enum TicketRefusal {
     TICKETS_RESERVED,
     TICKETS_UNKNOWN,
     TICKETS_SOLD,
+    TICKETS_USER_UNKNOWN,
 } TicketRefusal;
 
 /** How one seat stands: first as read, then as changed by the wishes decided so far. */
@@ -29,6 +30,7 @@ typedef struct Seat {
 /** One member's wish: its seats as indexes, in the order and number of its list. */
 typedef struct Claim {
     Id user_id;
+    bool user_unknown; /* found out only where it matters: without quirk reserve-anything */
     const size_t *seats;
     size_t n;
     TicketRefusal refusal;

@@ -25,7 +25,7 @@
       "A sold seat goes on showing Reserved: true until the hold runs out.")                                           \
     X(RESERVE_PARTLY, "reserve-partly", "A refused reservation keeps the seats before the refused one.")               \
     X(RESERVE_ANYTHING, "reserve-anything",                                                                            \
-      "Seats, events and users that do not exist, and sold seats, can be reserved.")                                   \
+      "Seats and events that do not exist, and sold seats, can be reserved; unknown users can reserve and buy.")       \
     X(USER_TICKETS_NEVER_RESERVED, "user-tickets-never-reserved", "A user's ticket list never shows Reserved: true.")  \
     X(UNKNOWN_ID_PUT_400, "unknown-id-put-400", "PUT of an unknown id gives 400 instead of 404.")                      \
     X(INSTANTS_UTC_MICROS, "instants-utc-micros", "Instants are shown in UTC, cut to microseconds; off: as stored.")   \
