@@ -81,8 +81,9 @@ test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzz
 -include tools/checks.mk tools/fuzz.mk
 .PHONY: packages unit-build
 
-docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks
+docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, exceptions
 	@$(B)/usher help --man > docs/usher.1
 	@$(B)/usher help --completion > deploy/usher.bash-completion
 	@tools/gen-quirks-doc
+	@tools/gen-exceptions-doc
 .PHONY: docs
