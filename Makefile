@@ -87,3 +87,7 @@ docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks
 	@tools/gen-quirks-doc
 	@tools/gen-exceptions-doc
 .PHONY: docs
+
+bench: packages ## every case beside its peers, in turns; writes bench/results and docs/performance.md
+	@bench/run $(BENCH)
+.PHONY: bench
