@@ -14,9 +14,11 @@
 #include "runtime/log.h"
 #include "runtime/supervisor.h"
 #include "usher/app.h"
+#include "usher/settings_file.h"
 
 #define LISTENERS_MAX 8
 #define WORKERS_MAX   256
+#define RELOAD_BYTES  (16 * 1024 * 1024)
 
 /* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
 static int sockets[WORKERS_MAX][LISTENERS_MAX];
@@ -58,6 +60,28 @@ static Err start_http(Worker *worker) {
     /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
     options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
     return http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server);
+}
+
+/* The supervisor has read the same before us and found it well; a worker that cannot follow goes on as it was. */
+static Err reload_worker(Worker *worker) {
+    (void)worker;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    return settings_reload(&ctx, &mistakes);
+}
+
+/* Requests in work go on with the router they began with: it stays, in the worker's arena. */
+static Err reload_http(Worker *worker) {
+    Ctx ctx;
+    TRY(reload_worker(worker));
+    ctx_init(&ctx, self.app.arena, 0);
+    TRY(app_router(&ctx, self.app.arena, &self.compat.router));
+    quirks_style(&self.style);
+    return ERR_OK;
 }
 
 static void http_drained(void *data) {
@@ -146,8 +170,18 @@ static Err prepare(void *data) {
 
 static Err reload(void *data) {
     (void)data;
-    LOG_I(NULL, "reloaded");
-    return ERR_OK;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        LOG_I(NULL, "reloaded");
+    else
+        LOG_E(NULL, "not reloaded", F_STR("why", mistakes.n > 0 ? buf_str(&mistakes) : ctx.problem.message));
+    return err;
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -163,9 +197,18 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         {.name = "http",
          .count = count_of(settings, "http", settings->http_workers),
          .start = start_http,
-         .drain = drain_http},
-        {.name = "relay", .count = count_of(settings, "relay", 1), .start = start_relay, .drain = drain_loops},
-        {.name = "consume", .count = count_of(settings, "consume", 1), .start = start_consume, .drain = drain_loops},
+         .drain = drain_http,
+         .reload = reload_http},
+        {.name = "relay",
+         .count = count_of(settings, "relay", 1),
+         .start = start_relay,
+         .drain = drain_loops,
+         .reload = reload_worker},
+        {.name = "consume",
+         .count = count_of(settings, "consume", 1),
+         .start = start_consume,
+         .drain = drain_loops,
+         .reload = reload_worker},
         {.name = NULL},
     };
     SupervisorOptions options = {
