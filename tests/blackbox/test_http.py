@@ -172,7 +172,6 @@ def no_worker_dies(shared_server):
     yield
     assert shared_server.workers() == before
 
-
 # --- what is malformed ------------------------------------------------------------------------------------------------------------
 
 RECORDED = json.loads((ROOT / "contracts/http/17-http-protocol.json").read_text())["exchanges"]
@@ -294,21 +293,17 @@ def test_bad_chunks_end_the_connection(server, name):
         assert reply.status == 400 and reply.closes and reply.json()["status"] == 400
         wire.end(reply)
 
-
 # --- limits -------------------------------------------------------------------------------------------------------------------------
 
-def padded_line(n):
-    """A request line of n bytes with its CRLF."""
+def padded_line(n):  # with its CRLF
     return "GET /events?" + "q" * (n - len("GET /events? HTTP/1.1\r\n")) + " HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-def with_fields(count):
-    """That many fields, Host among them."""
+def with_fields(count):  # Host among them
     return "GET /events HTTP/1.1\r\nHost: a\r\n" + "".join(f"X{i}: y\r\n" for i in range(count - 1)) + "\r\n"
 
 
-def padded_head(n):
-    """Fields of n bytes altogether, with the empty line."""
+def padded_head(n):  # of all fields, with the empty line
     return "GET /events HTTP/1.1\r\nHost: a\r\nX: " + "y" * (n - len("Host: a\r\nX: \r\n\r\n")) + "\r\n\r\n"
 
 
@@ -345,7 +340,6 @@ def test_a_large_body_within_the_limit(server):
     body = '{"FullName":"' + "a" * 20_000_000 + '","Email":"nonsense"}'
     reply = ask(server, post(body))
     assert reply.status == 400 and reply.json()["Errors"] == ["Email must be valid"] and not reply.closes
-
 
 # --- connections ----------------------------------------------------------------------------------------------------------------------
 
@@ -493,7 +487,6 @@ def test_a_hundred_connections_at_once(server):
             wire.socket.close()
     assert len(server.get("/users").json()) == 125
 
-
 # --- Expect ---------------------------------------------------------------------------------------------------------------------------
 
 EXPECT = "Expect: 100-continue"
@@ -549,7 +542,6 @@ def test_expect_means_nothing_without_a_body_or_to_old_clients(server):
     reply = ask(server, data, minor=0)
     assert reply.status == 201 and not reply.interim
 
-
 # --- methods and origins --------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path, allow", [("/events", "GET, POST"), ("/users", "GET, POST"), (SOMEWHERE, "GET, PUT"),
@@ -589,7 +581,6 @@ def test_echoed_headers_cannot_split_the_answer(server):
     long = "x" * 30_000
     data = f"OPTIONS /events HTTP/1.1\r\nHost: a\r\nOrigin: x\r\nAccess-Control-Request-Method: {long}\r\n\r\n"
     assert ask(server, data, "OPTIONS").status == 204
-
 
 # --- the same request, however the network cuts it ----------------------------------------------------------------------------------------
 
