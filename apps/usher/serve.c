@@ -20,6 +20,8 @@
 #define WORKERS_MAX   256
 #define RELOAD_BYTES  (16 * 1024 * 1024)
 
+#define DECLARATION_MISTAKES_MAX (64 * 1024)
+
 /* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
 static int sockets[WORKERS_MAX][LISTENERS_MAX];
 static size_t sockets_per_worker;
@@ -158,12 +160,35 @@ static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t 
     return ERR_OK;
 }
 
+static int count_of(const Settings *settings, const char *role, int64_t count) {
+    Str rest = settings->roles;
+    while (rest.p != NULL)
+        if (str_eq_c(str_trim(str_cut(&rest, ','), " "), role))
+            return (int)count;
+    return 0;
+}
+
+/* What the compiler cannot see in the tables; a program whose declarations contradict each other serves nobody. */
+static Err check_declarations(void) {
+    for (const Context *const *context = CONTEXTS; *context != NULL; context++) {
+        Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+        if (context_verify(*context, &mistakes) == 0)
+            continue;
+        LOG_E(NULL, "declarations contradict each other", F_C("context", (*context)->name),
+              F_STR("mistakes", buf_str(&mistakes)));
+        return ERR_INTERNAL;
+    }
+    return ERR_OK;
+}
+
 static Err prepare(void *data) {
     const Settings *settings = data;
+    TRY(check_declarations());
     Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
     if (arena == NULL)
         return ERR_NO_MEMORY;
-    for (int64_t i = 0; i < settings->http_workers; i++)
+    int http_workers = count_of(settings, "http", settings->http_workers);
+    for (int i = 0; i < http_workers; i++)
         TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
     return ERR_OK;
 }
@@ -182,14 +207,6 @@ static Err reload(void *data) {
     else
         LOG_E(NULL, "not reloaded", F_STR("why", mistakes.n > 0 ? buf_str(&mistakes) : ctx.problem.message));
     return err;
-}
-
-static int count_of(const Settings *settings, const char *role, int64_t count) {
-    Str rest = settings->roles;
-    while (rest.p != NULL)
-        if (str_eq_c(str_trim(str_cut(&rest, ','), " "), role))
-            return (int)count;
-    return 0;
 }
 
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
@@ -218,7 +235,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .intensity = (int)settings->restart_intensity,
         .period_ms = settings->restart_period_ms,
         .ready = ready,
-        .prepare = roles[0].count > 0 ? prepare : NULL,
+        .prepare = prepare,
         .reload = reload,
     };
     return supervisor_run(&options);
