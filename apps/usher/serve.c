@@ -38,12 +38,24 @@ static struct {
     size_t n_loops;
 } self;
 
+/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none once it stops:
+ * whoever connects to a server that drains is refused at once, and not left in a backlog that nobody serves. */
+static void close_sockets_but(int row) {
+    for (int i = 0; i < WORKERS_MAX; i++)
+        for (size_t j = 0; i != row && j < sockets_per_worker; j++)
+            if (sockets[i][j] > 0) {
+                (void)close(sockets[i][j]);
+                sockets[i][j] = 0;
+            }
+}
+
 static Engine *engine_of(const char *context, void *data) {
     return app_engine((const App *)data, context);
 }
 
 static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(worker->index);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -96,6 +108,7 @@ static void drain_http(Worker *worker) {
 
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -115,6 +128,7 @@ static Err start_relay(Worker *worker) {
 
 static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -158,6 +172,11 @@ static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t 
     }
     *ret_n = n;
     return ERR_OK;
+}
+
+static void stopping(void *data) {
+    (void)data;
+    close_sockets_but(-1);
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -237,6 +256,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .ready = ready,
         .prepare = prepare,
         .reload = reload,
+        .stopping = stopping,
     };
     return supervisor_run(&options);
 }
