@@ -11,14 +11,15 @@
 
 #define FILE_MAX (1024 * 1024)
 
-/* What was read last; of the process's life. */
-static struct {
+typedef struct SettingsFile {
     Arena *arena;
     struct {
         const char *name, *value;
     } rows[128];
     size_t n;
-} current;
+} SettingsFile;
+
+static SettingsFile current; /* what was read last */
 
 static bool is_setting(Str name) {
     for (const Setting *row = SETTINGS; row->env != NULL; row++)
@@ -59,7 +60,7 @@ Err settings_file_read(Ctx *ctx) {
     if (path == NULL || path[0] == '\0')
         return ERR_OK;
     TRY(file_read(ctx, path, FILE_MAX, &text));
-    typeof(current) former = current;
+    SettingsFile former = current;
     current.n = 0;
     current.arena = arena_new(4 * FILE_MAX);
     Err err = current.arena == NULL ? ERR_NO_MEMORY : ERR_OK;
