@@ -103,7 +103,8 @@ class Cluster:
         self.process = None
         subprocess.run(["cp", "-a", template(), self.data], check=True)
         if wal_folder is not None:
-            shutil.move(f"{self.data}/pg_wal", f"{wal_folder}/pg_wal")
+            subprocess.run(["cp", "-a", f"{self.data}/pg_wal", wal_folder], check=True)
+            shutil.rmtree(f"{self.data}/pg_wal")
             os.symlink(f"{wal_folder}/pg_wal", f"{self.data}/pg_wal")
         with open(f"{self.data}/postgresql.conf", "a") as conf:
             conf.write(settings)
