@@ -19,6 +19,8 @@
 #define SET_ARENA_BYTES (256u * 1024 * 1024)
 /* Keys of one keyed read. */
 #define KEYED_MAX 512
+/* Keys of one grouped read: each may have many rows, and libpq collects an answer whole. */
+#define GROUPED_MAX 16
 
 typedef struct ActionQueue ActionQueue;
 
@@ -45,11 +47,12 @@ struct ActionQueue {
 
 typedef struct KeyedQueue KeyedQueue;
 
-/** One asker of resource_get; on its coroutine's stack. */
+/** One asker of resource_get or resource_group; on its coroutine's stack. */
 typedef struct Get {
     Id key;
     Ctx *ctx;
-    void *row;
+    void *row; /* resource_get: the answer */
+    void *arg; /* resource_group: of take */
     Err outcome;
     bool decided;
     Wait wait;
@@ -64,8 +67,12 @@ typedef struct GetList {
 
 struct KeyedQueue {
     Engine *engine;
-    const Resource *resource;
-    Statement statement;
+    const Resource *resource; /* NULL: a grouped read */
+    const GroupRead *group;
+    KeyedQueue *next; /* among the grouped, which are made when first asked */
+    Statement own;    /* of a resource */
+    const Statement *statement;
+    const char *key;
     const Action *read; /* whose policy resource_get asks; may be NULL */
     GetList waiting;
 };
@@ -99,6 +106,7 @@ struct Engine {
     ActionQueue *ready_first, *ready_last;
     KeyedQueue *keyed;
     size_t n_keyed;
+    KeyedQueue *grouped;
     bool set_running, closed;
     size_t reads_running;
     Joined *taken[SET_MEMBERS_MAX]; /* of the running set */

@@ -272,6 +272,19 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) MUST_U
 /** Get by key: all of one turn become one `= ANY($1)`. *ret (resource->size bytes, zeroed) in ctx's arena.
  *  ERR_NOT_FOUND. */
 CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) MUST_USE;
+/**
+ * A read of the rows that have one key (the tickets of an event): all of one turn become one statement. Const data; its
+ * address is its identity.
+ */
+typedef struct GroupRead {
+    const Statement *statement; /* $1 uuid[]: the keys; rows of one key stand together */
+    const char *key;            /* the column */
+    /** Rows first … first+n-1 into the asker's arg. May not suspend; copies what it keeps: result ends with the
+     *  batch. */
+    Err (*take)(Ctx *ctx, const PgResult *result, int first, int n, void *arg);
+} GroupRead;
+/** take is called once, with n = 0 where no row has the key. What take fails with; otherwise as resource_get. */
+CO_FN Err resource_group(Engine *engine, const GroupRead *read, Ctx *ctx, Id key, void *arg) MUST_USE;
 /** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in
  *  ctx's arena. */
 CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
