@@ -77,9 +77,9 @@ static Err decode_views(Ctx *ctx, const PgResult *result, int first, int n, bool
     TicketView *views = ARENA_ARRAY(ctx->arena, TicketView, (size_t)n);
     if (views == NULL)
         return ERR_NO_MEMORY;
+    TRY(resource_decode_rows(&TICKET_RESOURCE, result, first, n, views, sizeof *views));
     for (int i = 0; i < n; i++) {
         TicketView *view = &views[i];
-        TRY(resource_decode(&TICKET_RESOURCE, result, first + i, &view->ticket));
         bool held = pg_bool(result, first + i, result->columns - 1);
         view->reserved = show_holds && ticket_shows_reserved(held, view->ticket.user_id.present);
     }

@@ -263,8 +263,7 @@ CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, cons
     if (rows == NULL)
         return ERR_NO_MEMORY;
     /* Texts stay borrowed from the result, which lives as long as the coroutine that asked. */
-    for (int row = 0; row < result.rows; row++)
-        TRY(resource_decode(resource, &result, row, rows + (size_t)row * resource->size));
+    TRY(resource_decode_rows(resource, &result, 0, result.rows, rows, resource->size));
     *ret_rows = rows;
     *ret_n = (size_t)result.rows;
     return ERR_OK;

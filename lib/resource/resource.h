@@ -316,6 +316,9 @@ void resource_add_array(PgParams *params, const Attribute *attribute, const void
 void resource_add_value(PgParams *params, const Attribute *attribute, const void *object);
 /** Decodes row `row` into `object` by column names (columns that are no attribute are ignored). */
 MUST_USE Err resource_decode(const Resource *resource, const PgResult *result, int row, void *object);
+/** Rows first … first+n-1 into an array of structs that begin with the resource's, `stride` bytes apart. */
+MUST_USE Err resource_decode_rows(const Resource *resource, const PgResult *result, int first, int n, void *objects,
+                                  size_t stride);
 /** "id, event_name, start_date, start_date_fine, …": all columns, for queries and tests. */
 void resource_columns(const Resource *resource, const char *prefix, Buf *out);
 
