@@ -253,7 +253,7 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
 /** What every validation refuses (ERR_INVALID, ERR_CONFLICT) into at most `max` problems; returns how many. None when
  *  no policy allows the action: action_run says so. For surfaces that report all mistakes of a request at once. */
-size_t action_refusals(const Resource *resource, const char *action, Ctx *ctx, const void *input, Problem *ret,
+size_t action_refusals(const Resource *resource, const char *name, Ctx *ctx, const void *input, Problem *ret,
                        size_t max);
 
 /**
