@@ -74,9 +74,12 @@ typedef struct Attribute {
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
     const char *legacy;       /* column of the old system */
     const char *doc;
+    char macro_end; /* of ATTR */
 } Attribute;
 
-#define ATTR(T, field, ...)                                                                                            \
+/* The appended member lets ATTR(T, field) stand without further arguments: C17 wants one for the dots. */
+#define ATTR(T, ...) ATTR_(T, __VA_ARGS__, .macro_end = 0)
+#define ATTR_(T, field, ...)                                                                                           \
     {                                                                                                                  \
         .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
