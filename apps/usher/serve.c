@@ -38,8 +38,9 @@ static struct {
     size_t n_loops;
 } self;
 
-/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none once it stops:
- * whoever connects to a server that drains is refused at once, and not left in a backlog that nobody serves. */
+/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none
+ * once it stops: whoever connects to a server that drains is refused at once, and not left in a backlog that nobody
+ * serves. */
 static void close_sockets_but(int row) {
     for (int i = 0; i < WORKERS_MAX; i++)
         for (size_t j = 0; i != row && j < sockets_per_worker; j++)

@@ -11,13 +11,15 @@ import time
 
 import pytest
 
-from conftest import wait_for
+from conftest import BINARY, wait_for
 from faultlib import Cluster, Serve, seeded
 
 IDLE_CONNECTIONS = 5000
 # What one idle connection may cost, and what the allocator may keep besides.
 CONNECTION_BYTES_MAX = 4096
 FIXED_BYTES = 8 << 20
+# A build with AddressSanitizer keeps what was freed; its memory tells nothing.
+MEMORY_TELLS = b"__asan_init" not in pathlib.Path(BINARY).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_a_client_that_does_not_read_blocks_nobody(server):
     for _ in range(100):
         assert server.get("/events").status == 200
     grown = rss(server) - before
-    assert grown < 48 << 20, f"{grown} bytes for one client that does not read"
+    assert grown < 48 << 20 or not MEMORY_TELLS, f"{grown} bytes for one client that does not read"
     data = bytearray()
     while b"HTTP/1.1 404 " not in data[-8192:]:
         piece = deaf.recv(1 << 20)
@@ -240,7 +242,7 @@ def test_an_endless_chunked_body_is_cut(server):
     except (ConnectionResetError, BrokenPipeError, TimeoutError):
         pass
     assert sent < 200_000_000, "it would have been read for ever"
-    assert rss(server) - before < 128 << 20
+    assert rss(server) - before < 128 << 20 or not MEMORY_TELLS
 
 
 def test_an_endless_head_is_cut(server):
@@ -296,7 +298,7 @@ def test_5000_idle_connections(cluster, server, many_descriptors, kind, sent, by
                 assert crowded.get("/events").status == 200
             each = (rss(crowded) - before) / IDLE_CONNECTIONS
             print(f"{kind}: {each:.0f} bytes for each of {IDLE_CONNECTIONS} connections")
-            assert rss(crowded) - before <= IDLE_CONNECTIONS * bytes_max + FIXED_BYTES, f"{each:.0f} bytes per connection"
+            assert each * IDLE_CONNECTIONS <= IDLE_CONNECTIONS * bytes_max + FIXED_BYTES or not MEMORY_TELLS, f"{each:.0f} bytes per connection"
             idle[-1].sendall(b"y\r\nHost: x\r\n\r\n" if kind == "in mid head" else request_of("GET", "/events"))
             assert statuses(idle[-1].recv(65536)) == [200], "an idle connection is still good"
         finally:

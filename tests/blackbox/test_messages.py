@@ -241,6 +241,27 @@ def test_poison_is_put_aside_with_its_reason_and_the_rest_goes_on(server):
     assert set(dead) == set(bad)
 
 
+def statement_of_the_runbook(begins):
+    """An indented statement of the outage runbook: what an operator copies must work."""
+    text = (ROOT / "docs" / "runbooks" / "outages.md").read_text()
+    return next(" ".join(block.split()) for block in text.split("\n\n") if block.strip().startswith(begins))
+
+
+def test_a_message_put_aside_comes_again_by_the_runbook(server):
+    event = str(uuid.uuid4())
+    id = put(server, EVENT, event_message(event, venue=42), event)
+    settled(server)
+    assert server.sql("SELECT message_id::text, reason FROM bus.dead") == [(id, "Venue does not exist")]
+    server.sql("INSERT INTO tickets.event_venues (number, code, title, capacity) VALUES (42, 'NewArena', 'New Arena', 3)")
+    try:
+        server.sql(statement_of_the_runbook("WITH again").replace("…", id))
+        settled(server)
+        assert tickets(server, event)[0] == 3 and server.sql("SELECT count(*) FROM bus.dead") == [(0,)]
+        assert len(server.sql(statement_of_the_runbook("SELECT died_at"))) == 0
+    finally:
+        server.sql("DELETE FROM tickets.event_venues WHERE number = 42")
+
+
 def test_a_type_that_nobody_takes_is_put_aside(server):
     ids = [put(server, type, "{}") for type in ("Foo.Bar:Baz", "", "Integration.Events.Messaging", EVENT + "x")]
     event = str(uuid.uuid4())
