@@ -52,6 +52,11 @@ Err collector_url_parse(Str url, CollectorUrl *ret) {
     return ERR_OK;
 }
 
+bool telemetry_url_fits(Str url) {
+    CollectorUrl parsed;
+    return collector_url_parse(url, &parsed) == ERR_OK;
+}
+
 static Err url_of(Str url, CollectorUrl *ret) {
     *ret = (CollectorUrl){0};
     return url.n == 0 ? ERR_OK : collector_url_parse(url, ret);

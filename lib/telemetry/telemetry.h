@@ -34,6 +34,8 @@ typedef struct TelemetryRole {
 
 /** The config's texts stay the caller's. ERR_NO_MEMORY; ERR_INVALID: a collector's URL cannot be read. */
 MUST_USE Err telemetry_open(const TelemetryConfig *config, const TelemetryRole *roles);
+/** True when it can be a collector's: http://HOST[:PORT][/PATH]. */
+bool telemetry_url_fits(Str url);
 /** Forgets all: for tests. Children keep theirs. */
 void telemetry_close(void);
 /** In a worker, before anything is recorded. Gauges of its slot begin anew, counters go on. */
