@@ -11,7 +11,7 @@
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
 
-enum { REPORT_MS = 1000, OUTBOX_EVERY = 5, OUTBOX_QUERY_MS = 2000, WATCH_MS = 20, ADMIN_SOCKETS_MAX = 4 };
+enum { REPORT_MS = 1000, OUTBOX_MS = 5000, OUTBOX_QUERY_MS = 2000, WATCH_MS = 20, ADMIN_SOCKETS_MAX = 4 };
 
 static int admin_sockets[ADMIN_SOCKETS_MAX];
 static size_t n_admin_sockets;
@@ -144,13 +144,15 @@ static CO_FN void report_outbox(Ctx *ctx, Engine *engine) {
 static CO_FN void report_co(Ctx *ctx, void *arg) {
     const Worker *worker = arg;
     bool relays = strcmp(worker->role, "relay") == 0;
-    for (unsigned round = 0;; round++) {
+    for (int64_t outbox_at = 0;;) {
         bool ready = report_pools();
         telemetry_beat(ready, self.draining);
         metric_set(METRIC_COROUTINES, (int64_t)co_stats(worker->loop).live, LABELS({"usher.role", worker->role, 0}));
         if (self.server != NULL)
             metric_set(METRIC_CONNECTIONS, http_server_stats(self.server).connections, NULL, 0);
-        for (size_t i = 0; relays && ready && round % OUTBOX_EVERY == 0 && CONTEXTS[i] != NULL; i++)
+        bool look = relays && ready && clock_mono_ms() >= outbox_at;
+        outbox_at = look ? clock_mono_ms() + OUTBOX_MS : outbox_at;
+        for (size_t i = 0; look && CONTEXTS[i] != NULL; i++)
             if (self.app->engines[i] != NULL)
                 report_outbox(ctx, self.app->engines[i]);
         arena_reset(ctx->arena);
