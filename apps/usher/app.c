@@ -8,6 +8,7 @@
 #include "core_users/core_users.h"
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
+#include "telemetry/instrument.h"
 
 #define BUS_WRITERS 4
 
@@ -51,6 +52,7 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : 1,
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
+        .observer = telemetry_pg_observer(),
     };
     TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
     return engine_new(app->loop, context, app->pools[at], &app->engines[at]);

@@ -7,6 +7,7 @@
 #pragma once
 #include "base/map.h"
 #include "resource/compose.h"
+#include "resource/tracing.h"
 
 /* A set's members at most: past a few hundred rows a statement gains nothing, and a commit must not starve the other
  * actions. */

@@ -135,6 +135,25 @@ static Err index_rows(Ctx *ctx, const PgResult *result, int key_column, size_t k
     return ERR_OK;
 }
 
+/* Whose traces the one statement stands for: copies, since an asker may leave while it runs. */
+static void trace_batch(Ctx *ctx, const GetList *list, TraceBatch *batch) {
+    *batch = (TraceBatch){0};
+    if (!telemetry_traces())
+        return;
+    const Trace **traces = ARENA_ARRAY(ctx->arena, const Trace *, list->n);
+    Trace *copies = ARENA_ARRAY(ctx->arena, Trace, list->n);
+    if (traces == NULL || copies == NULL)
+        return; /* the work matters more than its links */
+    batch->traces = traces;
+    for (const Get *get = list->first; get != NULL; get = get->next) {
+        copies[batch->n] = get->ctx->trace;
+        copies[batch->n].state = copies[batch->n].baggage = (Str){NULL, 0};
+        traces[batch->n] = &copies[batch->n];
+        batch->n++;
+    }
+    trace_batch_adopt(ctx, batch);
+}
+
 CO_FN static Err run_batch(KeyedQueue *queue, Ctx *ctx, GetList *list) {
     PgParams params;
     PgResult result;
@@ -177,6 +196,8 @@ CO_FN static void batch_co(Ctx *ctx, void *arg) {
     if (list.n > 0) {
         queue->engine->stats.reads++;
         queue->engine->stats.gets += list.n;
+        TraceBatch batch;
+        trace_batch(ctx, &list, &batch);
         Err err = run_batch(queue, ctx, &list);
         if (err != ERR_OK)
             list_fail(&list, err);
@@ -223,7 +244,7 @@ CO_FN static Err get_wait(KeyedQueue *queue, Get *get) {
     return err;
 }
 
-CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) {
+CO_FN static Err join_batch(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) {
     KeyedQueue *queue = keyed_queue(engine, resource);
     ASSERT(queue != NULL);
     if (queue->read != NULL)
@@ -255,8 +276,16 @@ CO_FN Err resource_group(Engine *engine, const GroupRead *read, Ctx *ctx, Id key
     return get_wait(queue, &get);
 }
 
-CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
-                        const PgParams *params, void **ret_rows, size_t *ret_n) {
+CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) {
+    Span span;
+    span_begin(ctx, &span);
+    Err err = join_batch(engine, resource, ctx, key, ret);
+    trace_action_end(ctx, &span, resource, "read", err);
+    return err;
+}
+
+CO_FN static Err read_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
+                           const PgParams *params, void **ret_rows, size_t *ret_n) {
     PgResult result;
     TRY(pg_query(engine->pool, statement, params, &result));
     char *rows = arena_alloc_array(ctx->arena, (size_t)result.rows, resource->size);
@@ -267,4 +296,13 @@ CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, cons
     *ret_rows = rows;
     *ret_n = (size_t)result.rows;
     return ERR_OK;
+}
+
+CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
+                        const PgParams *params, void **ret_rows, size_t *ret_n) {
+    Span span;
+    span_begin(ctx, &span);
+    Err err = read_list(engine, resource, ctx, statement, params, ret_rows, ret_n);
+    trace_action_end(ctx, &span, resource, "list", err);
+    return err;
 }

@@ -121,6 +121,8 @@ typedef struct Set Set;
 /** A message that an action leaves in its context's outbox, in the same commit. */
 typedef struct Outgoing {
     Id id;
+    uint8_t span_id[8]; /* of its span in the member's trace; zero: not sampled */
+    int64_t began_ns;
     Str type;     /* MessageType name, e.g. "Integration.Events.Messaging:EventUpserted" */
     Id aggregate; /* order is kept per aggregate */
     Str payload;  /* JSON */

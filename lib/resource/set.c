@@ -230,5 +230,7 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) {
     }
     for (size_t i = 0; i < set->n; i++)
         run.set.members[i] = set->members[i];
-    return run_until_decided(&run);
+    Err err = run_until_decided(&run);
+    trace_messages_end(set, engine->outbox);
+    return err;
 }

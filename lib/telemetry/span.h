@@ -1,0 +1,60 @@
+/*
+ * span.h - spans: what took how long, for whom, and how it ended.
+ *
+ *   Span span;
+ *   span_begin(ctx, &span);                       a child of ctx's span, and now ctx's span itself
+ *   …
+ *   if (span_end(ctx, &span, "read", SPAN_INTERNAL, failed)) {
+ *       span_text("usher.resource", name);        attributes, while it is written
+ *       span_close();
+ *   }
+ *
+ * The ids of the span in hand are those of ctx->trace, so that log lines and outbox rows name it without further ado. A
+ * span is encoded once, when it ends, into the worker's ring; between its ends it is but the moment of its beginning.
+ * Between span_end and span_close nothing may wait.
+ */
+#pragma once
+#include "runtime/ctx.h"
+
+typedef enum SpanKind {
+    SPAN_INTERNAL = 1,
+    SPAN_SERVER,
+    SPAN_CLIENT,
+    SPAN_PRODUCER,
+    SPAN_CONSUMER
+} SpanKind; /* OTLP's numbers */
+
+typedef struct Span {
+    int64_t began_ns; /* clock_mono_ns; 0: telemetry is off */
+    uint8_t outer_span[8], outer_parent[8];
+    bool recording; /* sampled: ctx has a span id of this span's own */
+} Span;
+
+/* Of the traces that share a batch; further ones are counted. */
+#define SPAN_LINKS_MAX 64
+
+/** Starts the clock; where ctx's trace is sampled, makes this span ctx's. */
+void span_begin(Ctx *ctx, Span *span);
+/** Gives ctx its former span back. True when the span is to be written: attributes, then span_close. */
+MUST_USE bool span_end(Ctx *ctx, const Span *span, Str name, SpanKind kind, bool failed);
+/** Nanoseconds since span_begin; 0 when telemetry is off. */
+int64_t span_elapsed_ns(const Span *span);
+
+/** A span whose ids are known already: the server's, a message's. */
+typedef struct SpanInfo {
+    const Trace *trace; /* span_id is its own, parent_id its parent */
+    Str name;
+    SpanKind kind;
+    int64_t began_ns, ended_ns; /* clock_mono_ns; ended 0: now */
+    bool remote_parent, failed;
+    const TraceBatch *links; /* NULL: none. trace itself is left out */
+} SpanInfo;
+/** False: tracing is off or the trace is not sampled. Otherwise attributes, then span_close. */
+MUST_USE bool span_write(const SpanInfo *info);
+/** An absent value writes nothing. */
+void span_text(const char *key, Str value);
+void span_int(const char *key, int64_t value);
+void span_close(void);
+
+/** A span id for a message that is to be its own span's parent; zero where the trace is not sampled. */
+void span_new_id(const Trace *trace, uint8_t out[8]);
