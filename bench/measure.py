@@ -53,6 +53,18 @@ def cpu_of(pid):
     return total
 
 
+def machine_cpu():
+    """Seconds that all processors together have worked, and been, since the machine started."""
+    ticks = [int(n) for n in pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICK, sum(ticks) / TICK
+
+
+def others_percent(before, ours_s):
+    """How much of the machine went to what is not being measured: the larger, the less the figures mean."""
+    worked, been = (now - then for now, then in zip(machine_cpu(), before))
+    return max(0.0, (worked - ours_s) / been * 100)
+
+
 def rss_mb(pid):
     match = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())
     return int(match[1]) / 1024
@@ -146,12 +158,15 @@ http {{
 def load(server, connections, seconds, lines_file, once=False, first=0, count=0):
     """One run of bench/load.c against a server, with what it cost the server and Postgres."""
     database, before, database_before = postmaster(), cpu_of(server.process.pid), cpu_of(postmaster())
+    machine = machine_cpu()
     argv = [str(LOAD), f"127.0.0.1:{server.port}", str(connections), str(seconds), str(lines_file)]
     argv += (["--once"] if once else []) + ["--from", str(first), "--count", str(count)]
     result = json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout)
     done = max(result["requests"], 1)
     result["server_us"] = (cpu_of(server.process.pid) - before) / done * 1e6
     result["database_us"] = (cpu_of(database) - database_before) / done * 1e6
+    ours = (result["server_us"] + result["database_us"]) * done / 1e6 + result["load_cpu_s"]
+    result["others_percent"] = others_percent(machine, ours)
     result["rss_mb"] = max(rss_mb(pid) for pid in server.pids())
     return result
 
@@ -166,7 +181,7 @@ def pgbench(script, seconds, variables=None):
                 "--log-prefix", f"{directory}/log", "--sampling-rate", "0.05"]
         for name, value in (variables or {}).items():
             argv += ["-D", f"{name}={value}"]
-        times = os.times()
+        times, machine = os.times(), machine_cpu()
         ran = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         after = os.times()
         if ran.returncode != 0:
@@ -175,9 +190,10 @@ def pgbench(script, seconds, variables=None):
     done = int(re.search(r"actually processed: (\d+)", ran.stdout)[1])
     tps = float(re.search(r"^tps = ([\d.]+)", ran.stdout, re.M)[1])
     client = after.children_user + after.children_system - times.children_user - times.children_system
-    return {"requests": done, "rps": tps, "p50_ms": latencies[len(latencies) // 2] / 1000,
+    database = cpu_of(database) - before
+    return {"requests": done, "rps": tps, "others_percent": others_percent(machine, client + database), "p50_ms": latencies[len(latencies) // 2] / 1000,
             "p99_ms": latencies[len(latencies) * 99 // 100] / 1000, "max_ms": latencies[-1] / 1000,
-            "server_us": client / done * 1e6, "database_us": (cpu_of(database) - before) / done * 1e6}
+            "server_us": client / done * 1e6, "database_us": database / done * 1e6}
 
 
 def sql(text):

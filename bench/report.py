@@ -7,7 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 COLUMNS = (("rps", "per second", "{:,.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p99_ms", "p99 ms", "{:.2f}"),
            ("gap_ms", "longest pause ms", "{:.0f}"), ("server_us", "CPU µs each", "{:.1f}"),
-           ("database_us", "Postgres' CPU µs", "{:.1f}"), ("rss_mb", "RSS MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"))
+           ("database_us", "Postgres' CPU µs", "{:.1f}"), ("others_percent", "others' CPU %", "{:.0f}"), ("rss_mb", "RSS MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"))
 
 
 def median_of(rounds, side, key):
@@ -61,7 +61,8 @@ def write(order):
            "<!-- Written by bench/run from bench/results/*.json; the words around the figures stand in bench/report.py. -->", "",
            "Everything runs on one machine: load generator, server, durable Postgres (fsync and synchronous_commit on) and each peer in",
            "its turn, rounds interleaved. Only ratios within a row mean something; the spread in brackets is the least and the most of",
-           "all rounds. `make bench` repeats it; `bench/run --only get-by-id --rounds 5 --seconds 4` one case.", "",
+           "all rounds. Others' CPU is the share of the machine that went to what was not being measured; where it is not near 0 the",
+           "row says less. `make bench` repeats it; `bench/run --only get-by-id --rounds 5 --seconds 4` one case.", "",
            "| case | against | ratio, median (spread) | must reach | reached |", "|---|---|---|---|---|"]
     for result in results:
         out += start_lines(result) if result["name"] == "start" else bar_lines(result)
