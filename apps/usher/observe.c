@@ -11,7 +11,14 @@
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
 
-enum { REPORT_MS = 1000, OUTBOX_MS = 5000, OUTBOX_QUERY_MS = 2000, WATCH_MS = 20, ADMIN_SOCKETS_MAX = 4 };
+enum {
+    REPORT_MS = 1000,
+    UNREADY_MS = 100,
+    OUTBOX_MS = 5000,
+    OUTBOX_QUERY_MS = 2000,
+    WATCH_MS = 20,
+    ADMIN_SOCKETS_MAX = 4
+};
 
 static int admin_sockets[ADMIN_SOCKETS_MAX];
 static size_t n_admin_sockets;
@@ -158,7 +165,7 @@ static CO_FN void report_co(Ctx *ctx, void *arg) {
         arena_reset(ctx->arena);
         ctx->problem = (Problem){0};
         ctx->trace.flags = 0;
-        if (co_sleep(REPORT_MS) != ERR_OK)
+        if (co_sleep(ready || worker->draining ? REPORT_MS : UNREADY_MS) != ERR_OK)
             return;
     }
 }

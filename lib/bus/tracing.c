@@ -6,8 +6,6 @@
  */
 #include "bus/tracing.h"
 
-#include <stdio.h>
-
 #include "telemetry/sampler.h"
 
 static const char SYSTEM[] = "postgresql";
@@ -35,21 +33,17 @@ static void message_attributes(const Envelope *message, const char *operation, c
     span_text("usher.message.type", message->type);
 }
 
-static Str span_name(char out[160], const char *operation, Str destination) {
-    int n = snprintf(out, 160, "%s %.*s", operation, STR_ARG(destination));
-    return (Str){out, MIN_OF((size_t)MAX_OF(n, 0), (size_t)159)};
-}
-
-static void write_publish(const Envelope *message, int64_t began_ns, Err err) {
+static void write_publish(const Envelope *message, int64_t began_ns, int64_t ended_ns, Err err) {
     Trace trace;
-    char name[160];
+    char name[SPAN_NAME_MAX];
     if (message->traceparent.p == NULL || trace_parse(message->traceparent, &trace) != ERR_OK)
         return;
     trace.state = message->tracestate;
     SpanInfo info = {.trace = &trace,
-                     .name = span_name(name, "publish", message->type),
+                     .name = span_name_join(name, STR("publish"), ' ', message->type),
                      .kind = SPAN_PRODUCER,
                      .began_ns = began_ns,
+                     .ended_ns = ended_ns,
                      .remote_parent = true,
                      .failed = err != ERR_OK};
     if (!span_write(&info))
@@ -62,7 +56,8 @@ static void write_publish(const Envelope *message, int64_t began_ns, Err err) {
 
 void trace_published(Ctx *ctx UNUSED, const Envelope *messages, size_t n, int64_t began_ns, Err err) {
     const char *failure = err == ERR_OK ? NULL : err_name(err);
-    metric_record(METRIC_MESSAGING_DURATION, clock_mono_ns() - began_ns,
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_MESSAGING_DURATION, ended_ns - began_ns,
                   LABELS({"messaging.system", SYSTEM, 0}, {"messaging.operation.name", "publish", 0},
                          {"messaging.operation.type", "send", 0}, {failure == NULL ? NULL : "error.type", failure, 0}));
     for (size_t i = 0; i < n; i++) {
@@ -71,7 +66,7 @@ void trace_published(Ctx *ctx UNUSED, const Envelope *messages, size_t n, int64_
                        LABELS({"messaging.system", SYSTEM, 0}, {"messaging.operation.name", "publish", 0},
                               {"messaging.destination.name", kept_type(messages[i].type), 0}));
         if (telemetry_traces())
-            write_publish(&messages[i], began_ns, err);
+            write_publish(&messages[i], began_ns, ended_ns, err);
     }
 }
 
@@ -90,19 +85,21 @@ void trace_processed(const Ctx *ctx, const char *queue, const Envelope *message,
                      DeliveryOutcome outcome) {
     if (outcome == DELIVERY_HELD) /* was not tried */
         return;
-    char name[160];
+    char name[SPAN_NAME_MAX];
     const char *failure = outcome == DELIVERY_DONE ? NULL : outcome_name(outcome);
     const Label destination = {"messaging.destination.name", queue, 0};
     metric_add(METRIC_MESSAGING_CONSUMED, 1,
                LABELS({"messaging.system", SYSTEM, 0}, {"messaging.operation.name", "process", 0}, destination,
                       {failure == NULL ? NULL : "error.type", failure, 0}));
-    metric_record(METRIC_MESSAGING_PROCESS, clock_mono_ns() - began_ns,
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_MESSAGING_PROCESS, ended_ns - began_ns,
                   LABELS({"messaging.system", SYSTEM, 0}, {"messaging.operation.name", "process", 0}, destination,
                          {failure == NULL ? NULL : "error.type", failure, 0}));
     SpanInfo info = {.trace = &ctx->trace,
-                     .name = span_name(name, "process", str_c(queue)),
+                     .name = span_name_join(name, STR("process"), ' ', str_c(queue)),
                      .kind = SPAN_CONSUMER,
                      .began_ns = began_ns,
+                     .ended_ns = ended_ns,
                      .remote_parent = true,
                      .failed = failure != NULL};
     if (!span_write(&info))

@@ -27,14 +27,15 @@ void trace_action_end(Ctx *ctx, const Span *span, const Resource *resource, cons
     if (span->began_ns == 0)
         return;
     bool fault = is_fault(err);
-    metric_record(METRIC_ACTION_DURATION, span_elapsed_ns(span),
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_ACTION_DURATION, ended_ns - span->began_ns,
                   LABELS({"usher.resource", resource->name, 0}, {"usher.action", action, 0},
                          {"usher.outcome", err_name(err), 0}, {fault ? "error.type" : NULL, err_name(err), 0}));
     if (!span->recording)
         return;
-    char name[96];
-    int n = snprintf(name, sizeof name, "%s.%s", resource->name, action);
-    if (!span_end(ctx, span, (Str){name, MIN_OF((size_t)MAX_OF(n, 0), sizeof name - 1)}, SPAN_INTERNAL, fault))
+    char name[SPAN_NAME_MAX];
+    if (!span_end(ctx, span, ended_ns, span_name_join(name, str_c(resource->name), '.', str_c(action)), SPAN_INTERNAL,
+                  fault))
         return;
     span_text("usher.resource", str_c(resource->name));
     span_text("usher.action", str_c(action));
@@ -97,13 +98,13 @@ void trace_message_ids(const Outgoing *message, Trace *trace) {
 
 static void write_append(const Ctx *ctx, const Outgoing *message, const char *destination) {
     Trace trace = ctx->trace;
-    char name[96], id[ID_TEXT_LEN];
+    char name[SPAN_NAME_MAX], id[ID_TEXT_LEN];
     trace_message_ids(message, &trace);
-    int n = snprintf(name, sizeof name, "append %s", destination);
     SpanInfo info = {.trace = &trace,
-                     .name = {name, MIN_OF((size_t)MAX_OF(n, 0), sizeof name - 1)},
+                     .name = span_name_join(name, STR("append"), ' ', str_c(destination)),
                      .kind = SPAN_PRODUCER,
-                     .began_ns = message->began_ns};
+                     .began_ns = message->began_ns,
+                     .ended_ns = clock_mono_ns()};
     if (!span_write(&info))
         return;
     id_format(&message->id, id);

@@ -58,12 +58,9 @@ static void on_begin(const Request *req) {
 }
 
 /* "GET /events/{id}": never the path itself, of which there is no end. */
-static Str span_name(const Request *req) {
+static Str span_name(const Request *req, char out[SPAN_NAME_MAX]) {
     const char *method = req->method == METHOD_OTHER ? "HTTP" : method_name(req);
-    if (req->route == NULL)
-        return str_c(method);
-    Str name = arena_printf(req->ctx->arena, "%s %s", method, req->route->pattern);
-    return name.p == NULL ? str_c(method) : name;
+    return req->route == NULL ? str_c(method) : span_name_join(out, str_c(method), ' ', str_c(req->route->pattern));
 }
 
 /* Host: name[:port], [v6][:port]. */
@@ -84,11 +81,13 @@ static void write_server(const Request *req) {
     span_text("server.address", str_slice(host, 0, end));
 }
 
-static void write_span(const Request *req, const Response *res, int64_t began_ns) {
+static void write_span(const Request *req, const Response *res, int64_t began_ns, int64_t ended_ns) {
+    char name[SPAN_NAME_MAX];
     SpanInfo info = {.trace = &req->ctx->trace,
-                     .name = span_name(req),
+                     .name = span_name(req, name),
                      .kind = SPAN_SERVER,
                      .began_ns = began_ns,
+                     .ended_ns = ended_ns,
                      .remote_parent = continued(&req->ctx->trace),
                      .failed = error_type(res->status) != NULL};
     if (!span_write(&info))
@@ -116,14 +115,15 @@ static void write_span(const Request *req, const Response *res, int64_t began_ns
 static void on_end(const Request *req, const Response *res, int64_t began_ns) {
     const char *method = method_name(req), *failed = error_type(res->status);
     metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0}));
-    metric_record(METRIC_HTTP_DURATION, clock_mono_ns() - began_ns,
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_HTTP_DURATION, ended_ns - began_ns,
                   LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0},
                          {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
                          {res->status == 0 ? NULL : "http.response.status_code", NULL, res->status},
                          {failed == NULL ? NULL : "error.type", failed, 0},
                          {"network.protocol.version", protocol_version(req), 0}));
     if (telemetry.tracing)
-        write_span(req, res, began_ns);
+        write_span(req, res, began_ns, ended_ns);
 }
 
 static void on_refused(int status) {

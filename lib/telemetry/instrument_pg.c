@@ -40,7 +40,7 @@ static const char *state_text(const char *state) {
     return "other";
 }
 
-static void write_span(const PgObservation *o, const char *state, const char *failure) {
+static void write_span(const PgObservation *o, const char *state, const char *failure, int64_t ended_ns) {
     Trace trace = o->ctx->trace;
     memcpy(trace.parent_id, o->ctx->trace.span_id, 8);
     span_new_id(&o->ctx->trace, trace.span_id);
@@ -48,6 +48,7 @@ static void write_span(const PgObservation *o, const char *state, const char *fa
                      .name = str_c(o->statement->name),
                      .kind = SPAN_CLIENT,
                      .began_ns = o->began_ns,
+                     .ended_ns = ended_ns,
                      .failed = failure != NULL,
                      .links = o->ctx->batch};
     if (!span_write(&info))
@@ -72,12 +73,13 @@ static void write_span(const PgObservation *o, const char *state, const char *fa
 static void on_done(const PgObservation *o) {
     const char *state = o->err != ERR_OK && o->sqlstate[0] != '\0' ? state_text(o->sqlstate) : NULL;
     const char *failure = o->err == ERR_OK ? NULL : state != NULL ? state : err_name(o->err);
-    metric_record(METRIC_DB_DURATION, clock_mono_ns() - o->began_ns,
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_DB_DURATION, ended_ns - o->began_ns,
                   LABELS({"db.system.name", SYSTEM, 0}, {"db.query.summary", o->statement->name, 0},
                          {failure == NULL ? NULL : "error.type", failure, 0},
                          {state == NULL ? NULL : "db.response.status_code", state, 0}));
     if (telemetry.tracing)
-        write_span(o, state, failure);
+        write_span(o, state, failure, ended_ns);
 }
 
 const PgObserver *telemetry_pg_observer(void) {

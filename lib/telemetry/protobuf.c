@@ -88,21 +88,32 @@ static Str cut(Str text) {
     return (Str){text.p, n};
 }
 
-static void text_bytes(Pb *pb, Str text) {
-    size_t from = pb->n;
-    pb_raw(pb, text.p, text.n);
-    if (pb->full || utf8_valid(text))
+static bool is_ascii(const uint8_t *p, size_t n) {
+    uint64_t any = 0, word;
+    for (; n >= sizeof word; p += sizeof word, n -= sizeof word) {
+        memcpy(&word, p, sizeof word);
+        any |= word;
+    }
+    for (; n > 0; p++, n--)
+        any |= *p;
+    return (any & 0x8080808080808080u) == 0;
+}
+
+static void make_utf8(uint8_t *p, size_t n) {
+    if (is_ascii(p, n) || utf8_valid((Str){(const char *)p, n}))
         return;
-    for (size_t i = from; i < pb->n; i++)
-        if (pb->p[i] >= 0x80)
-            pb->p[i] = '?';
+    for (size_t i = 0; i < n; i++)
+        if (p[i] >= 0x80)
+            p[i] = '?';
 }
 
 void pb_text(Pb *pb, int field, Str text) {
     text = cut(text);
     tag(pb, field, WIRE_LENGTH);
     pb_varint(pb, text.n);
-    text_bytes(pb, text);
+    pb_raw(pb, text.p, text.n);
+    if (!pb->full)
+        make_utf8(pb->p + pb->n - text.n, text.n);
 }
 
 size_t pb_begin(Pb *pb, int field) {
@@ -120,26 +131,53 @@ void pb_end(Pb *pb, size_t begun) {
         pb->p[begun - LENGTH_BYTES + i] = (uint8_t)((length >> (7 * i) & 0x7F) | (i < LENGTH_BYTES - 1 ? 0x80 : 0));
 }
 
-/* KeyValue: key = 1, value = 2; AnyValue: string_value = 1, int_value = 3. */
-static void key_value_head(Pb *pb, int field, Str key, size_t any) {
-    tag(pb, field, WIRE_LENGTH);
-    pb_varint(pb, 1 + varint_size(key.n) + key.n + 1 + varint_size(any) + any);
-    pb_bytes(pb, 1, key.p, key.n);
-    tag(pb, 2, WIRE_LENGTH);
-    pb_varint(pb, any);
+/* KeyValue: key = 1, value = 2; AnyValue: string_value = 1, int_value = 3. Attributes are most of a span: room is asked
+ * for once, and all but the value's length fits one byte. */
+
+static uint8_t *put_varint(uint8_t *p, uint64_t value) {
+    for (; value >= 0x80; value >>= 7)
+        *p++ = (uint8_t)(value | 0x80);
+    *p++ = (uint8_t)value;
+    return p;
 }
 
-void pb_attribute_text(Pb *pb, int field, const char *key, Str value) {
-    if (value.p == NULL)
-        return;
+/* Up to where AnyValue begins, or NULL: no room for it and the `any` bytes of it. */
+static uint8_t *key_begin(Pb *pb, int field, Str key, size_t any) {
+    ASSERT(key.n < 64 && field < 16);
+    size_t any_size = varint_size(any), inner = 2 + key.n + 1 + any_size + any;
+    size_t all = 1 + varint_size(inner) + inner;
+    if (pb->full || all > pb->capacity - pb->n) {
+        pb->full = true;
+        return NULL;
+    }
+    uint8_t *p = pb->p + pb->n;
+    pb->n += all;
+    *p++ = (uint8_t)(field << 3 | WIRE_LENGTH);
+    p = put_varint(p, inner);
+    *p++ = 1 << 3 | WIRE_LENGTH;
+    *p++ = (uint8_t)key.n;
+    memcpy(p, key.p, key.n);
+    p += key.n;
+    *p++ = 2 << 3 | WIRE_LENGTH;
+    return put_varint(p, any);
+}
+
+void pb_key_text(Pb *pb, int field, Str key, Str value) {
     value = cut(value);
-    key_value_head(pb, field, str_c(key), 1 + varint_size(value.n) + value.n);
-    tag(pb, 1, WIRE_LENGTH);
-    pb_varint(pb, value.n);
-    text_bytes(pb, value);
+    uint8_t *p = key_begin(pb, field, key, 1 + varint_size(value.n) + value.n);
+    if (p == NULL)
+        return;
+    *p++ = 1 << 3 | WIRE_LENGTH;
+    p = put_varint(p, value.n);
+    if (value.n > 0)
+        memcpy(p, value.p, value.n);
+    make_utf8(p, value.n);
 }
 
-void pb_attribute_int(Pb *pb, int field, const char *key, int64_t value) {
-    key_value_head(pb, field, str_c(key), 1 + varint_size((uint64_t)value));
-    pb_uint(pb, 3, (uint64_t)value);
+void pb_key_int(Pb *pb, int field, Str key, int64_t value) {
+    uint8_t *p = key_begin(pb, field, key, 1 + varint_size((uint64_t)value));
+    if (p == NULL)
+        return;
+    *p++ = 3 << 3 | WIRE_VARINT;
+    put_varint(p, (uint64_t)value);
 }

@@ -31,6 +31,14 @@ void pb_text(Pb *pb, int field, Str text);
 size_t pb_begin(Pb *pb, int field);
 void pb_end(Pb *pb, size_t begun);
 
-/** OTLP's KeyValue with a string or an integer. An absent text writes nothing. */
-void pb_attribute_text(Pb *pb, int field, const char *key, Str value);
-void pb_attribute_int(Pb *pb, int field, const char *key, int64_t value);
+/** OTLP's KeyValue with a string or an integer; key under 64 bytes, field under 16. An absent text writes nothing. */
+void pb_key_text(Pb *pb, int field, Str key, Str value);
+void pb_key_int(Pb *pb, int field, Str key, int64_t value);
+/* Inline, so that a literal's length is known when it is compiled. */
+static inline void pb_attribute_text(Pb *pb, int field, const char *key, Str value) {
+    if (value.p != NULL)
+        pb_key_text(pb, field, str_c(key), value);
+}
+static inline void pb_attribute_int(Pb *pb, int field, const char *key, int64_t value) {
+    pb_key_int(pb, field, str_c(key), value);
+}

@@ -35,15 +35,40 @@ static bool sampled(const Trace *trace) {
     return telemetry.tracing && telemetry.slot != NULL && (trace->flags & TRACE_SAMPLED) != 0;
 }
 
+Str span_name_join(char out[SPAN_NAME_MAX], Str a, char between, Str b) {
+    a = str_slice(a, 0, SPAN_NAME_MAX - 1);
+    b = str_slice(b, 0, SPAN_NAME_MAX - 1 - a.n);
+    memcpy(out, a.p, a.n);
+    out[a.n] = between;
+    memcpy(out + a.n + 1, b.p, b.n);
+    return (Str){out, a.n + 1 + b.n};
+}
+
 static bool is_zero(const uint8_t id[8]) {
     static const uint8_t zero[8];
     return memcmp(id, zero, 8) == 0;
 }
 
+/* Ids are to differ, not to be secret: splitmix64 from a random beginning costs no system call. */
+static uint64_t next_id(void) {
+    static uint64_t at;
+    static pid_t of; /* a fork must not go on where its parent stood */
+    if (of != telemetry.slot->pid) {
+        of = telemetry.slot->pid;
+        at = random_u64();
+    }
+    uint64_t x = at += 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
 void span_new_id(const Trace *trace, uint8_t out[8]) {
     memset(out, 0, 8);
-    while (sampled(trace) && is_zero(out))
-        random_bytes(out, 8);
+    while (sampled(trace) && is_zero(out)) {
+        uint64_t id = next_id();
+        memcpy(out, &id, sizeof id);
+    }
 }
 
 void span_begin(Ctx *ctx, Span *span) {
@@ -60,26 +85,42 @@ void span_begin(Ctx *ctx, Span *span) {
     span_new_id(&ctx->trace, ctx->trace.span_id);
 }
 
-int64_t span_elapsed_ns(const Span *span) {
-    return span->began_ns == 0 ? 0 : clock_mono_ns() - span->began_ns;
-}
-
-bool span_end(Ctx *ctx, const Span *span, Str name, SpanKind kind, bool failed) {
+bool span_end(Ctx *ctx, const Span *span, int64_t ended_ns, Str name, SpanKind kind, bool failed) {
     if (!span->recording)
         return false;
-    SpanInfo info = {.trace = &ctx->trace, .name = name, .kind = kind, .began_ns = span->began_ns, .failed = failed};
+    SpanInfo info = {.trace = &ctx->trace,
+                     .name = name,
+                     .kind = kind,
+                     .began_ns = span->began_ns,
+                     .ended_ns = ended_ns,
+                     .failed = failed};
     bool writes = span_write(&info);
     memcpy(ctx->trace.span_id, span->outer_span, 8);
     memcpy(ctx->trace.parent_id, span->outer_parent, 8);
     return writes;
 }
 
+/* Without a tracestate its length is known: one copy. */
+static void write_plain_link(const Trace *trace) {
+    uint8_t link[35] = {SPAN_LINKS << 3 | 2, 33, 1 << 3 | 2, 16};
+    memcpy(link + 4, trace->trace_id, 16);
+    link[20] = 2 << 3 | 2;
+    link[21] = 8;
+    memcpy(link + 22, trace->span_id, 8);
+    link[30] = 6 << 3 | 5;
+    link[31] = trace->flags;
+    pb_raw(&pb, link, sizeof link);
+}
+
 static void write_link(const Trace *trace) {
+    if (trace->state.n == 0) {
+        write_plain_link(trace);
+        return;
+    }
     size_t link = pb_begin(&pb, SPAN_LINKS);
     pb_bytes(&pb, 1, trace->trace_id, 16);
     pb_bytes(&pb, 2, trace->span_id, 8);
-    if (trace->state.n > 0)
-        pb_text(&pb, 3, trace->state);
+    pb_text(&pb, 3, trace->state);
     pb_fixed32(&pb, 6, trace->flags);
     pb_end(&pb, link);
 }
@@ -100,12 +141,21 @@ static void write_links(const Trace *own, const TraceBatch *batch) {
         pb_uint(&pb, SPAN_LINKS_DROPPED, dropped);
 }
 
+/* From the monotonic clock to the wall clock; looked at again each second, since the wall clock is set now and then. */
+static int64_t unix_offset_ns(int64_t now_ns) {
+    static int64_t offset_ns, read_at_ns = INT64_MIN / 2;
+    if (now_ns - read_at_ns > 1000000000 || now_ns < read_at_ns) {
+        offset_ns = telemetry_unix_ns() - clock_mono_ns();
+        read_at_ns = now_ns;
+    }
+    return offset_ns;
+}
+
 bool span_write(const SpanInfo *info) {
     const Trace *trace = info->trace;
     if (!sampled(trace))
         return false;
-    int64_t now_ns = clock_mono_ns(), now_unix_ns = telemetry_unix_ns();
-    int64_t ended_ns = info->ended_ns == 0 ? now_ns : info->ended_ns;
+    int64_t offset_ns = unix_offset_ns(info->ended_ns);
     pb = (Pb){.p = memory, .capacity = sizeof memory};
     pb_bytes(&pb, SPAN_TRACE_ID, trace->trace_id, 16);
     pb_bytes(&pb, SPAN_ID, trace->span_id, 8);
@@ -115,8 +165,8 @@ bool span_write(const SpanInfo *info) {
         pb_bytes(&pb, SPAN_PARENT_ID, trace->parent_id, 8);
     pb_text(&pb, SPAN_NAME, info->name);
     pb_uint(&pb, SPAN_KIND, (uint64_t)info->kind);
-    pb_fixed64(&pb, SPAN_START, (uint64_t)(now_unix_ns - (now_ns - info->began_ns)));
-    pb_fixed64(&pb, SPAN_END, (uint64_t)(now_unix_ns - (now_ns - ended_ns)));
+    pb_fixed64(&pb, SPAN_START, (uint64_t)(info->began_ns + offset_ns));
+    pb_fixed64(&pb, SPAN_END, (uint64_t)(info->ended_ns + offset_ns));
     if (info->links != NULL)
         write_links(trace, info->links);
     if (info->failed) {
@@ -129,12 +179,12 @@ bool span_write(const SpanInfo *info) {
     return true;
 }
 
-void span_text(const char *key, Str value) {
-    pb_attribute_text(&pb, SPAN_ATTRIBUTES, key, value);
+void span_text_of(Str key, Str value) {
+    pb_key_text(&pb, SPAN_ATTRIBUTES, key, value);
 }
 
-void span_int(const char *key, int64_t value) {
-    pb_attribute_int(&pb, SPAN_ATTRIBUTES, key, value);
+void span_int_of(Str key, int64_t value) {
+    pb_key_int(&pb, SPAN_ATTRIBUTES, key, value);
 }
 
 void span_close(void) {

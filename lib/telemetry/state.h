@@ -4,6 +4,7 @@
  * A process is one worker and has one of each; hence a global, as log.c has one. The region in it is shared.
  */
 #pragma once
+#include "runtime/log.h"
 #include "telemetry/region.h"
 #include "telemetry/telemetry.h"
 
@@ -28,5 +29,8 @@ extern TelemetryState telemetry;
 /** "http://host:4318/v1/traces" → its parts, port 80 unless said. ERR_INVALID: something else. */
 MUST_USE Err collector_url_parse(Str url, CollectorUrl *ret);
 
-/** Milliseconds and more: unix time in ns. */
+/** A log line as an OTLP log record into the ring. */
+void log_record_write(const Ctx *ctx, LogLevel level, const char *event, const LogField *fields, size_t n);
+
+/** The wall clock in ns since 1970. */
 int64_t telemetry_unix_ns(void);

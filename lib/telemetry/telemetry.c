@@ -87,6 +87,8 @@ Err telemetry_open(const TelemetryConfig *config, const TelemetryRole *roles) {
 }
 
 void telemetry_close(void) {
+    if (telemetry.region != NULL)
+        log_set_observer(NULL);
     region_free(telemetry.region);
     telemetry = (TelemetryState){0};
     metrics_forget();
@@ -118,6 +120,7 @@ void telemetry_attach(const char *role, int index) {
         if (slot->starts++ > 0)
             metric_add(METRIC_RESTARTS, 1, LABELS({"usher.role", role, 0}));
         metric_set(METRIC_WORKERS, 1, LABELS({"usher.role", role, 0}));
+        log_set_observer(telemetry.recording && telemetry.logs.url.p != NULL ? log_record_write : NULL);
     }
 }
 
