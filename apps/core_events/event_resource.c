@@ -111,8 +111,8 @@ static const Validation create_validations[] = {
     {0},
 };
 
-/* An update's dates are looked at when the event has been found (events_arbitrate_updates). Where all mistakes are told at
- * once they are looked at before as well. */
+/* An update's dates are looked at when the event has been found (events_arbitrate_updates). Where all mistakes are told
+ * at once they are looked at before as well. */
 static Err update_begins_in_future(Ctx *ctx, const void *input) {
     const Event *event = input;
     bool past = !quirk(QUIRK_ONE_DOMAIN_ERROR) && event_check_update_dates(event, ctx->now) == EVENT_IN_PAST;

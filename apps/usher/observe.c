@@ -2,8 +2,8 @@
  * observe.c - telemetry's process, and the reporter in each worker.
  *
  * The process serves the admin listener and exports. It is there whenever either is asked for, whatever ROLES says,
- * because it speaks for the workers of this machine. It goes last: when told to drain it waits for the others to end, so
- * that what they recorded while draining is sent too.
+ * because it speaks for the workers of this machine. It goes last: when told to drain it waits for the others to end,
+ * so that what they recorded while draining is sent too.
  */
 #include "usher/observe.h"
 

@@ -2,8 +2,8 @@
  * tracing.h - what actions, sets and their messages tell of themselves. For lib/resource and lib/bus.
  *
  * A request that joins a set is in its own trace; the set's statement is in that of its first sampled member and links
- * to the others (lib/telemetry). A message gets a span of its own at once, whose id travels in its outbox row, and which
- * is written when the row is committed.
+ * to the others (lib/telemetry). A message gets a span of its own at once, whose id travels in its outbox row, and
+ * which is written when the row is committed.
  */
 #pragma once
 #include "resource/resource.h"

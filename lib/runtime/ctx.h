@@ -38,9 +38,9 @@ typedef struct Ctx {
     Arena *arena;
     Problem problem;
     Trace trace;
-    Instant now;         /* when the work began; one value for the whole piece of work */
-    int64_t deadline_ms; /* clock_mono_ms() at which every wait ends; 0: none */
-    void *actor;         /* who asks; NULL until sign-in exists */
+    Instant now;             /* when the work began; one value for the whole piece of work */
+    int64_t deadline_ms;     /* clock_mono_ms() at which every wait ends; 0: none */
+    void *actor;             /* who asks; NULL until sign-in exists */
     const TraceBatch *batch; /* NULL: this work is for nobody else's trace */
 } Ctx;
 

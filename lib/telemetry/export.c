@@ -1,9 +1,9 @@
 /*
  * export.c - from the rings to the collector, in a process of its own.
  *
- * It looks ten times a second; it sends when a ring is a quarter full or the delay has passed. While a batch waits for a
- * collector that is away, nothing else is taken from the rings: they fill, then the workers drop and count. So memory is
- * bounded by the rings and one batch, and a worker never knows whether anybody listens.
+ * It looks ten times a second; it sends when a ring is a quarter full or the delay has passed. While a batch waits for
+ * a collector that is away, nothing else is taken from the rings: they fill, then the workers drop and count. So memory
+ * is bounded by the rings and one batch, and a worker never knows whether anybody listens.
  *
  * A thread in each worker would do the same and cost each a stack, a lock and a second connection.
  */

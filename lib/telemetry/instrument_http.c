@@ -3,8 +3,8 @@
  * stable).
  *
  * The span's ids are those that lib/http gave the request when it read traceparent; what is added here is the decision
- * whether it is recorded. A request that could not be read has no span: it belongs to no trace and has no method, but it
- * counts.
+ * whether it is recorded. A request that could not be read has no span: it belongs to no trace and has no method, but
+ * it counts.
  */
 #include "http/router.h"
 #include "telemetry/instrument.h"
