@@ -57,6 +57,8 @@ extern const Quirk QUIRKS[QUIRK_COUNT];
 
 /** Is it on? */
 bool quirk(QuirkId id);
+/** Would quirks_configure take it? Changes nothing. */
+MUST_USE Err quirks_check(Ctx *ctx, Str off);
 /** Sets all from a comma list of names to switch off ("", "all", "a,b"). ERR_INVALID: an unknown name; the problem
  *  names it and the nearest. */
 MUST_USE Err quirks_configure(Ctx *ctx, Str off);

@@ -18,9 +18,13 @@
 #include "telemetry/telemetry.h"
 #include "usher/app.h"
 #include "usher/observe.h"
+#include "usher/settings_file.h"
 
 #define LISTENERS_MAX 8
 #define WORKERS_MAX   256
+#define RELOAD_BYTES  (16 * 1024 * 1024)
+
+#define DECLARATION_MISTAKES_MAX (64 * 1024)
 
 /* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
 static int sockets[WORKERS_MAX][LISTENERS_MAX];
@@ -38,13 +42,27 @@ static struct {
     size_t n_loops;
 } self;
 
+/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none
+ * once it stops: whoever connects to a server that drains is refused at once, and not left in a backlog that nobody
+ * serves. */
+static void close_sockets_but(int row) {
+    for (int i = 0; i < WORKERS_MAX; i++)
+        for (size_t j = 0; i != row && j < sockets_per_worker; j++)
+            if (sockets[i][j] > 0) {
+                (void)close(sockets[i][j]);
+                sockets[i][j] = 0;
+            }
+}
+
 static Engine *engine_of(const char *context, void *data) {
     return app_engine((const App *)data, context);
 }
 
 static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(worker->index);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -67,6 +85,28 @@ static Err start_http(Worker *worker) {
     return observe_start(worker, &self.app, self.server);
 }
 
+/* The supervisor has read the same before us and found it well; a worker that cannot follow goes on as it was. */
+static Err reload_worker(Worker *worker) {
+    (void)worker;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    return settings_reload(&ctx, &mistakes);
+}
+
+/* Requests in work go on with the router they began with: it stays, in the worker's arena. */
+static Err reload_http(Worker *worker) {
+    Ctx ctx;
+    TRY(reload_worker(worker));
+    ctx_init(&ctx, self.app.arena, 0);
+    TRY(app_router(&ctx, self.app.arena, &self.compat.router));
+    quirks_style(&self.style);
+    return ERR_OK;
+}
+
 static void http_drained(void *data) {
     worker_drained(data);
 }
@@ -78,7 +118,9 @@ static void drain_http(Worker *worker) {
 
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -98,7 +140,9 @@ static Err start_relay(Worker *worker) {
 
 static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -111,6 +155,11 @@ static Err start_consume(Worker *worker) {
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
+}
+
+static Err start_telemetry(Worker *worker) {
+    close_sockets_but(-1);
+    return observe_process_start(worker);
 }
 
 /* Relay and consumers end between batches; what was in hand is committed or comes again. */
@@ -151,29 +200,16 @@ static struct {
     void (*ready)(void *settings);
 } parent;
 
-static Err prepare(void *data) {
-    const Settings *settings = data;
-    TRY(observe_prepare(settings, parent.roles));
-    if (parent.roles[0].count == 0)
-        return ERR_OK;
-    Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
-    if (arena == NULL)
-        return ERR_NO_MEMORY;
-    for (int64_t i = 0; i < settings->http_workers; i++)
-        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
-    return ERR_OK;
-}
-
 static void on_ready(void *settings) {
     telemetry_started();
     if (parent.ready != NULL)
         parent.ready(settings);
 }
 
-static Err reload(void *data) {
+static void stopping(void *data) {
     (void)data;
-    LOG_I(NULL, "reloaded");
-    return ERR_OK;
+    close_sockets_but(-1);
+    observe_close_sockets();
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -184,18 +220,70 @@ static int count_of(const Settings *settings, const char *role, int64_t count) {
     return 0;
 }
 
+/* What the compiler cannot see in the tables; a program whose declarations contradict each other serves nobody. */
+static Err check_declarations(void) {
+    for (const Context *const *context = CONTEXTS; *context != NULL; context++) {
+        Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+        if (context_verify(*context, &mistakes) == 0)
+            continue;
+        LOG_E(NULL, "declarations contradict each other", F_C("context", (*context)->name),
+              F_STR("mistakes", buf_str(&mistakes)));
+        return ERR_INTERNAL;
+    }
+    return ERR_OK;
+}
+
+static Err prepare(void *data) {
+    const Settings *settings = data;
+    TRY(check_declarations());
+    TRY(observe_prepare(settings, parent.roles));
+    Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    int http_workers = count_of(settings, "http", settings->http_workers);
+    for (int i = 0; i < http_workers; i++)
+        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
+    return ERR_OK;
+}
+
+static Err reload(void *data) {
+    (void)data;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        LOG_I(NULL, "reloaded");
+    else
+        LOG_E(NULL, "not reloaded", F_STR("why", mistakes.n > 0 ? buf_str(&mistakes) : ctx.problem.message));
+    return err;
+}
+
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
     const Role roles[] = {
         {.name = "http",
          .count = count_of(settings, "http", settings->http_workers),
          .start = start_http,
-         .drain = drain_http},
-        {.name = "relay", .count = count_of(settings, "relay", 1), .start = start_relay, .drain = drain_loops},
-        {.name = "consume", .count = count_of(settings, "consume", 1), .start = start_consume, .drain = drain_loops},
+         .drain = drain_http,
+         .reload = reload_http},
+        {.name = "relay",
+         .count = count_of(settings, "relay", 1),
+         .start = start_relay,
+         .drain = drain_loops,
+         .reload = reload_worker},
+        {.name = "consume",
+         .count = count_of(settings, "consume", 1),
+         .start = start_consume,
+         .drain = drain_loops,
+         .reload = reload_worker},
         {.name = "telemetry",
          .count = observe_process_count(settings),
-         .start = observe_process_start,
-         .drain = observe_process_drain},
+         .start = start_telemetry,
+         .drain = observe_process_drain,
+         .reload = reload_worker},
         {.name = NULL},
     };
     parent.roles = roles;
@@ -209,6 +297,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .ready = on_ready,
         .prepare = prepare,
         .reload = reload,
+        .stopping = stopping,
     };
     return supervisor_run(&options);
 }

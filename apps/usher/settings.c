@@ -10,7 +10,7 @@
 #include "usher/observe.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
-    return quirks_configure(ctx, value);
+    return quirks_check(ctx, value);
 }
 
 static Err check_role_names(Ctx *ctx, Str value) {
@@ -93,6 +93,7 @@ const Setting SETTINGS[] = {
      .offset = S(quirks_off),
      .fallback = "",
      .check = check_quirks,
+     .reload = true,
      .doc = "Habits of the old system to leave off, by name (see `usher quirks`); all switches every one off."},
     {.env = "DRAIN_TIMEOUT",
      .kind = SETTING_DURATION_MS,

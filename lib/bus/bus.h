@@ -26,9 +26,11 @@ typedef struct MessageField {
     bool may_lack; /* may be missing, and is then zero (Str: absent), as the old consumers' defaults were */
     MessageForm form;
     const char *doc;
+    char macro_end; /* of MESSAGE_FIELD, as in ATTR */
 } MessageField;
 
-#define MESSAGE_FIELD(T, json_name, field, ...)                                                                        \
+#define MESSAGE_FIELD(T, json_name, ...) MESSAGE_FIELD_(T, json_name, __VA_ARGS__, .macro_end = 0)
+#define MESSAGE_FIELD_(T, json_name, field, ...)                                                                       \
     {                                                                                                                  \
         .name = (json_name), .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                           \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \

@@ -113,7 +113,7 @@ struct PgConn {
     Timer timer; /* back-off while AWAY, time-out while CONNECTING, patience while recovering */
     int64_t backoff_ms;
     bool blocked; /* the socket takes no more for now */
-    bool outage;  /* its loss has been logged */
+    bool outage;  /* lost, and counted in the pool's outages */
 
     PgSlot *slots;
     uint64_t head, tail; /* the ring holds [head, tail) */
@@ -207,6 +207,7 @@ struct PgPool {
     int channels_n;
 
     size_t users; /* coroutines inside a call; the last one out frees a closed pool */
+    int outages;  /* connections that are lost; the first is logged, and that the last is back */
     bool closed;
     char last_error[512];
 };

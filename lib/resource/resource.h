@@ -74,9 +74,12 @@ typedef struct Attribute {
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
     const char *legacy;       /* column of the old system */
     const char *doc;
+    char macro_end; /* of ATTR */
 } Attribute;
 
-#define ATTR(T, field, ...)                                                                                            \
+/* The appended member lets ATTR(T, field) stand without further arguments: C17 wants one for the dots. */
+#define ATTR(T, ...) ATTR_(T, __VA_ARGS__, .macro_end = 0)
+#define ATTR_(T, field, ...)                                                                                           \
     {                                                                                                                  \
         .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
@@ -255,7 +258,7 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
 /** What every validation refuses (ERR_INVALID, ERR_CONFLICT) into at most `max` problems; returns how many. None when
  *  no policy allows the action: action_run says so. For surfaces that report all mistakes of a request at once. */
-size_t action_refusals(const Resource *resource, const char *action, Ctx *ctx, const void *input, Problem *ret,
+size_t action_refusals(const Resource *resource, const char *name, Ctx *ctx, const void *input, Problem *ret,
                        size_t max);
 
 /**

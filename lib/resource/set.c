@@ -133,7 +133,7 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
 CO_FN static Err run_body(PgTx *tx, void *arg) {
     SetRun *run = arg;
     arena_reset(run->scratch);
-    run->refused = false;
+    run->refused = false; /* it may be called several times */
     run->set.ctx->problem = (Problem){0};
     run->ctx = *run->set.ctx;
     run->ctx.arena = run->scratch;
@@ -156,6 +156,8 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
 }
 
 CO_FN static Err run_once(SetRun *run) {
+    run->refused = false; /* the body is not even called when there is no connection */
+    run->ctx.problem = (Problem){0};
     Err err = pg_transaction(engine_pool(run->engine), run_body, run);
     /* What run itself said through its ctx is words too; they lie in scratch and must outlive it. */
     if (err != ERR_OK && run->set.ctx->problem.code == ERR_OK && run->ctx.problem.code != ERR_OK)

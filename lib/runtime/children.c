@@ -151,4 +151,6 @@ void supervisor_stop(Supervisor *sv, int status) {
     sd_notify_send("STOPPING=1\nSTATUS=draining");
     LOG_I(NULL, "stopping", F_INT("workers", children_running(sv)), F_INT("drain_ms", sv->options->drain_ms));
     children_signal(sv, SIGTERM);
+    if (sv->options->stopping != NULL)
+        sv->options->stopping(sv->options->settings);
 }

@@ -32,12 +32,13 @@ typedef struct Role {
 typedef struct SupervisorOptions {
     const Role *roles; /* ended by name == NULL; count 0 switches a role off */
     void *settings;
-    int64_t drain_ms;               /* how long workers may finish; then SIGKILL */
-    int intensity;                  /* this many deaths of one role … */
-    int64_t period_ms;              /* … within this time, and all is stopped */
-    void (*ready)(void *settings);  /* called once in the parent when every worker has started; may be NULL */
-    Err (*prepare)(void *settings); /* called once before the first fork (bind sockets); may be NULL */
-    Err (*reload)(void *settings);  /* in the parent on SIGHUP before workers are told; may be NULL */
+    int64_t drain_ms;                 /* how long workers may finish; then SIGKILL */
+    int intensity;                    /* this many deaths of one role … */
+    int64_t period_ms;                /* … within this time, and all is stopped */
+    void (*ready)(void *settings);    /* called once in the parent when every worker has started; may be NULL */
+    Err (*prepare)(void *settings);   /* called once before the first fork (bind sockets); may be NULL */
+    Err (*reload)(void *settings);    /* in the parent on SIGHUP before workers are told; may be NULL */
+    void (*stopping)(void *settings); /* in the parent once workers have been told to drain; may be NULL */
 } SupervisorOptions;
 
 /** Runs until told to stop. Returns the exit status: 0 drained, 1 could not start, gave up, or had to kill workers that

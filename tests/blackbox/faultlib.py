@@ -5,6 +5,7 @@ How to add a fault: 1. a method of Cluster (or of Serve) that does it and return
 3. check_books() at the end. Nothing here sleeps to synchronise: what happens at a random moment is counted in answers of the load.
 """
 import atexit
+import contextlib
 import datetime
 import functools
 import glob
@@ -60,6 +61,13 @@ def still_there(processes):
     return [p for p, started in processes.items() if (s := stat_of(p)) and s[2] == started and s[1] not in "ZX"]
 
 
+def send_all(processes, what):
+    """A signal to those that are still there; one may end in between."""
+    for pid in still_there(processes):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, what)
+
+
 def wait_gone(processes, what):
     wait_for(lambda: not still_there(processes), what=f"{what} to be gone")
 
@@ -103,7 +111,8 @@ class Cluster:
         self.process = None
         subprocess.run(["cp", "-a", template(), self.data], check=True)
         if wal_folder is not None:
-            shutil.move(f"{self.data}/pg_wal", f"{wal_folder}/pg_wal")
+            subprocess.run(["cp", "-a", f"{self.data}/pg_wal", wal_folder], check=True)
+            shutil.rmtree(f"{self.data}/pg_wal")
             os.symlink(f"{wal_folder}/pg_wal", f"{self.data}/pg_wal")
         with open(f"{self.data}/postgresql.conf", "a") as conf:
             conf.write(settings)
@@ -150,13 +159,11 @@ class Cluster:
     def freeze(self):
         """Answers nothing and refuses nothing, as a machine that hangs."""
         frozen = family(self.process.pid)
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        send_all(frozen, signal.SIGSTOP)
         return frozen
 
     def thaw(self, frozen):
-        for pid in still_there(frozen):
-            os.kill(pid, signal.SIGCONT)
+        send_all(frozen, signal.SIGCONT)
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
@@ -257,7 +264,11 @@ class Serve(Usher):
             assert self.process.poll() is None, "usher serve ended at once:\n" + "".join(seen)
             return sum('"worker ready"' in line for line in seen) >= workers
 
-        wait_for(ready, START_LIMIT, "workers to be ready")
+        try:
+            wait_for(ready, START_LIMIT, "workers to be ready")
+        except AssertionError:
+            self.process.kill()
+            raise
         return self
 
     def kill(self, role):
@@ -273,8 +284,7 @@ class Serve(Usher):
             try:
                 self.stop()
             finally:
-                for pid in still_there(processes):
-                    os.kill(pid, signal.SIGKILL)
+                send_all(processes, signal.SIGKILL)
 
 
 # --- load, and the books -----------------------------------------------------------------------------------------------------

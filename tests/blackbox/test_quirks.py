@@ -4,6 +4,7 @@ A case is one function that is run twice: against the shared server, where all h
 off. Some habits are off together on one server, to start few of them; a habit that would hide another stands in another group. A
 quirk of the table without a case, or a case without a quirk, fails.
 """
+import base64
 import json
 import re
 import subprocess
@@ -69,6 +70,25 @@ def quirks():
 
 def test_every_quirk_has_its_case():
     assert quirks() == set(CASES) == set(NAMES)
+
+
+def test_all_off_at_once():
+    """Every recorded request once more, without any habit: whatever it is, the answer blames nobody but the client."""
+    with Usher(env={"QUIRKS_OFF": "all"}) as usher:
+        statuses = set()
+        for recording in sorted((ROOT / "contracts/http").glob("*.json")):
+            for exchange in json.loads(recording.read_text())["exchanges"]:
+                request = exchange["request"]
+                if "raw" in request or "body_generator" in request or request["method"] == "-":
+                    continue
+                body = base64.b64decode(request["body_base64"]) if "body_base64" in request else request.get("body")
+                headers = {k: v for k, v in request.get("headers", []) if k.lower() not in ("host", "content-length")}
+                answer = usher.request(request["method"], request["path"], body and (body if isinstance(body, bytes) else
+                                                                                   body.encode()), headers)
+                assert answer.status < 500, (recording.stem, request, answer)
+                assert "Errors" not in answer.body, answer
+                statuses.add(answer.status)
+        assert statuses >= {200, 201, 400, 404, 405, 406, 415}
 
 
 # --- what the cases say -----------------------------------------------------------------------------------------------------------

@@ -136,9 +136,9 @@ static const Attribute outbox_attributes[] = {
     ATTR(TestOutboxRow, type, .required = true),
     ATTR(TestOutboxRow, aggregate, .required = true),
     ATTR(TestOutboxRow, payload, .required = true),
-    ATTR(TestOutboxRow, traceparent),
-    ATTR(TestOutboxRow, tracestate),
-    ATTR(TestOutboxRow, baggage),
+    ATTR(TestOutboxRow, traceparent, .doc = NULL),
+    ATTR(TestOutboxRow, tracestate, .doc = NULL),
+    ATTR(TestOutboxRow, baggage, .doc = NULL),
     ATTR(TestOutboxRow, appended_at, .required = true, .coarse = true),
     {0},
 };
