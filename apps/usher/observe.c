@@ -7,6 +7,8 @@
  */
 #include "usher/observe.h"
 
+#include <unistd.h>
+
 #include "runtime/log.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
@@ -91,6 +93,11 @@ static Err bind_admin(const Settings *settings, Arena *arena) {
         n_admin_sockets++;
     }
     return ERR_OK;
+}
+
+void observe_close_sockets(void) {
+    while (n_admin_sockets > 0)
+        (void)close(admin_sockets[--n_admin_sockets]);
 }
 
 Err observe_prepare(const Settings *settings, const Role *roles) {

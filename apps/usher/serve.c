@@ -62,6 +62,7 @@ static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(worker->index);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -119,6 +120,7 @@ static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(-1);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -140,6 +142,7 @@ static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(-1);
     observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -152,6 +155,11 @@ static Err start_consume(Worker *worker) {
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
+}
+
+static Err start_telemetry(Worker *worker) {
+    close_sockets_but(-1);
+    return observe_process_start(worker);
 }
 
 /* Relay and consumers end between batches; what was in hand is committed or comes again. */
@@ -201,6 +209,7 @@ static void on_ready(void *settings) {
 static void stopping(void *data) {
     (void)data;
     close_sockets_but(-1);
+    observe_close_sockets();
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -272,8 +281,9 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .reload = reload_worker},
         {.name = "telemetry",
          .count = observe_process_count(settings),
-         .start = observe_process_start,
-         .drain = observe_process_drain},
+         .start = start_telemetry,
+         .drain = observe_process_drain,
+         .reload = reload_worker},
         {.name = NULL},
     };
     parent.roles = roles;

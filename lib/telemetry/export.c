@@ -60,7 +60,10 @@ static CO_FN bool deliver(Exporter *e, Poster *poster, const CollectorUrl *url, 
         PostAnswer answer = {0};
         int64_t deadline = clock_mono_ms() + telemetry.config.timeout_ms;
         deadline = e->last ? MIN_OF(deadline, e->give_up_at_ms) : deadline;
+        /* Told to end in the midst of it, it is still answered: else the batch would be sent twice. */
+        bool was = co_shield(true);
         Err err = post_send(poster, e->ctx, url, e->headers, body, deadline, &answer);
+        co_shield(was);
         bool fine = err == ERR_OK && answer.status >= 200 && answer.status < 300;
         tell(e, url, fine, err, answer.status);
         *ret_rejected = fine ? otlp_rejected(answer.body) : 0;

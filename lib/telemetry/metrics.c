@@ -139,7 +139,8 @@ static Series *series_of(MetricId id, const Label *labels, size_t n) {
     line->series = series_named(telemetry.slot, id, labels, n);
     line->id = id;
     line->n = n;
-    memcpy(line->labels, labels, n * sizeof *labels);
+    for (size_t i = 0; i < n; i++)
+        line->labels[i] = labels[i];
     return line->series;
 }
 

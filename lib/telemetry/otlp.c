@@ -14,8 +14,8 @@ enum { CUMULATIVE = 2 };
 static int hex_digit(char c) {
     if (c >= '0' && c <= '9')
         return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    int lower = c | 0x20;
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
 /* %20 → ' ', as in baggage (the specification's form for OTEL_RESOURCE_ATTRIBUTES). */
@@ -24,8 +24,12 @@ static Str percent_decoded(Str text, char *out, size_t room) {
     for (size_t i = 0; i < text.n && n < room; i++) {
         int high = text.p[i] == '%' && i + 2 < text.n ? hex_digit(text.p[i + 1]) : -1;
         int low = high >= 0 ? hex_digit(text.p[i + 2]) : -1;
-        out[n++] = low >= 0 ? (char)(high << 4 | low) : text.p[i];
-        i += low >= 0 ? 2 : 0;
+        out[n] = text.p[i];
+        if (low >= 0) {
+            out[n] = (char)(high << 4 | low);
+            i += 2;
+        }
+        n++;
     }
     return (Str){out, n};
 }

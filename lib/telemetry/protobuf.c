@@ -21,6 +21,10 @@ void pb_raw(Pb *pb, const void *bytes, size_t n) {
 }
 
 void pb_varint(Pb *pb, uint64_t value) {
+    if (value < 0x80 && !pb->full && pb->n < pb->capacity) {
+        pb->p[pb->n++] = (uint8_t)value;
+        return;
+    }
     uint8_t out[10];
     size_t n = 0;
     while (value >= 0x80) {

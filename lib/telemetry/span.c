@@ -151,18 +151,28 @@ static int64_t unix_offset_ns(int64_t now_ns) {
     return offset_ns;
 }
 
+/* trace_id, span_id and, unless this is the root, parent_span_id: their lengths are known. */
+static void write_ids(const Trace *trace) {
+    uint8_t ids[38] = {SPAN_TRACE_ID << 3 | 2, 16};
+    memcpy(ids + 2, trace->trace_id, 16);
+    ids[18] = SPAN_ID << 3 | 2;
+    ids[19] = 8;
+    memcpy(ids + 20, trace->span_id, 8);
+    ids[28] = SPAN_PARENT_ID << 3 | 2;
+    ids[29] = 8;
+    memcpy(ids + 30, trace->parent_id, 8);
+    pb_raw(&pb, ids, is_zero(trace->parent_id) ? 28 : 38);
+}
+
 bool span_write(const SpanInfo *info) {
     const Trace *trace = info->trace;
     if (!sampled(trace))
         return false;
     int64_t offset_ns = unix_offset_ns(info->ended_ns);
     pb = (Pb){.p = memory, .capacity = sizeof memory};
-    pb_bytes(&pb, SPAN_TRACE_ID, trace->trace_id, 16);
-    pb_bytes(&pb, SPAN_ID, trace->span_id, 8);
+    write_ids(trace);
     if (trace->state.n > 0)
         pb_text(&pb, SPAN_TRACE_STATE, trace->state);
-    if (!is_zero(trace->parent_id))
-        pb_bytes(&pb, SPAN_PARENT_ID, trace->parent_id, 8);
     pb_text(&pb, SPAN_NAME, info->name);
     pb_uint(&pb, SPAN_KIND, (uint64_t)info->kind);
     pb_fixed64(&pb, SPAN_START, (uint64_t)(info->began_ns + offset_ns));
