@@ -14,6 +14,7 @@ static const struct {
     {400, "15.5.1", "Bad Request"},
     {403, "15.5.4", "Forbidden"},
     {404, "15.5.5", "Not Found"},
+    {405, "15.5.6", "Method Not Allowed"},
     {406, "15.5.7", "Not Acceptable"},
     {408, "15.5.9", "Request Timeout"},
     {413, "15.5.14", "Content Too Large"},

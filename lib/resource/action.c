@@ -268,7 +268,12 @@ CO_FN static Err member_wait(ActionQueue *queue, Joined *joined) {
     return joined->member.outcome;
 }
 
-Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input, void **result) {
+CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input, void **result) {
+    return action_run_with(engine, resource, name, ctx, input, NULL, result);
+}
+
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
+                    Conditions *conditions, void **result) {
     const Action *action = resource_action(resource, name);
     ASSERT(action != NULL);
     ActionQueue *queue = engine_queue(engine, action);
@@ -277,7 +282,7 @@ Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *
     if (action->kind == ACTION_CREATE && action->input_size == 0)
         make_generated(resource, input);
 
-    Joined joined = {.member = {.ctx = ctx, .input = input}};
+    Joined joined = {.member = {.ctx = ctx, .input = input, .conditions = conditions}};
     find_clash(queue, &joined);
     queue_add(queue, &joined);
     queue_ready(engine, queue);
