@@ -68,17 +68,22 @@ run: packages ## install, build, start a private Postgres under var/, migrate, s
 	@$(MAKE) --no-print-directory all
 	@exec $(B)/usher dev --listen $(LISTEN) --data $(DATA)
 
-unit: $(foreach d,$(DIRS),unit-$(notdir $(d))) ## unit tests of every folder (tools/with-postgres make unit)
+UNIT_TESTS = $(foreach d,$(DIRS),$(patsubst %.c,$(B)/%,$(wildcard tests/unit/$(notdir $(d))/test_*.c)))
+unit-build: $(UNIT_TESTS)
+# One after another, also under -j: they share one Postgres, and some kill its backends.
+unit: $(UNIT_TESTS) ## unit tests of every folder (tools/with-postgres make unit)
+	@failed=; for t in $^; do $(RUNNER) $$t || failed="$$failed $$t"; done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzzing; ends with `N passed, N failed`
 	@tools/install-packages
 	@tools/run-tests
 
 -include tools/checks.mk tools/fuzz.mk
-.PHONY: packages
+.PHONY: packages unit-build
 
-docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks
+docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, exceptions
 	@$(B)/usher help --man > docs/usher.1
 	@$(B)/usher help --completion > deploy/usher.bash-completion
 	@tools/gen-quirks-doc
+	@tools/gen-exceptions-doc
 .PHONY: docs

@@ -1,9 +1,9 @@
 /*
  * json_bench.c - lib/json beside yajl, jansson and json-c on the documents that usher sees.
  *
- * Built four times by bench/json-against-others, with -DOURS, -DYAJL, -DJANSSON or -DJSON_C (the libraries share names, so
- * no program can have two); usher links none of them. Prints MB per second of processor time, the best of five rounds.
- * docs/adr/0004-json.md keeps the figures that decided.
+ * Built four times by bench/json-against-others, with -DOURS, -DYAJL, -DJANSSON or -DJSON_C (the libraries share names,
+ * so no program can have two); usher links none of them. Prints MB per second of processor time, the best of five
+ * rounds. docs/adr/0004-json.md keeps the figures that decided.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /*
- * json_reader.c - what is accepted, written and read again is equal; what is refused is refused at a place within the input.
+ * json_reader.c - what is accepted, written and read again is equal; what is refused is refused at a place within the
+ * input.
  *
  * The input is copied to the very end of an allocation, so that ASan sees a read of one byte too many.
  */

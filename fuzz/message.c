@@ -1,6 +1,6 @@
 /*
- * message.c - what is read as a message is written as one that reads the same and is written the same; what is refused is
- * refused with words.
+ * message.c - what is read as a message is written as one that reads the same and is written the same; what is refused
+ * is refused with words.
  */
 #include "messaging/messages.h"
 

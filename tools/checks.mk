@@ -22,3 +22,12 @@ format: ## wrap comments and format the code
 
 tidy: $(GENERATED) ## clang-tidy (TIDY="file …" picks some)
 	@tools/check-tidy --build $(B) $(TIDY) -- $(CPPFLAGS) -std=gnu17 -D_GNU_SOURCE
+
+.PHONY: coverage
+coverage: ## line coverage by the unit tests and the command line tests; report in build-cov/coverage.txt
+	@$(MAKE) --no-print-directory -j2 all unit-build VARIANT=cov
+	@find build-cov -name '*.gcda' -delete
+	@tools/with-postgres $(MAKE) --no-print-directory unit VARIANT=cov >build-cov/unit.log 2>&1 || { tail -40 build-cov/unit.log; exit 1; }
+	@USHER=build-cov/usher /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/blackbox/test_cli.py tests/blackbox/test_races.py >build-cov/blackbox.log 2>&1 || { tail -40 build-cov/blackbox.log; exit 1; }
+	@gcovr -r . --object-directory build-cov -f 'lib/' -f 'apps/' --exclude-unreachable-branches --gcov-ignore-parse-errors \
+	    --txt build-cov/coverage.txt --print-summary

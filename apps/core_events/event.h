@@ -1,8 +1,8 @@
 /*
  * event.h - a booked slot of a venue, with a name and a price.
  *
- * Kept as sent: offset and 100 ns of both instants, and the price with all its digits. What clients are shown is a matter of
- * quirks (events_compat.c). The rules are in event_rules.h.
+ * Kept as sent: offset and 100 ns of both instants, and the price with all its digits. What clients are shown is a
+ * matter of quirks (events_compat.c). The rules are in event_rules.h.
  */
 #pragma once
 #include "resource/resource.h"

@@ -1,11 +1,12 @@
 /*
  * event_actions.c - booking and moving slots, one set at a time per venue.
  *
- * Every set first locks the venues it touches, in order of number, and only then reads the slots in its way: the read is a
- * statement of its own, so that its snapshot (READ COMMITTED takes one per statement) shows all that was committed by
- * whoever held the lock before. Whatever the schedule of workers and machines, the slots that events_arbitrate_* sees are
- * all there are. The tempting alternative, an exclusion constraint, cannot express the old rules (events that have begun do
- * not count, zero-length events clash at ends) and would refuse rows that the old system's races have left behind.
+ * Every set first locks the venues it touches, in order of number, and only then reads the slots in its way: the read
+ * is a statement of its own, so that its snapshot (READ COMMITTED takes one per statement) shows all that was committed
+ * by whoever held the lock before. Whatever the schedule of workers and machines, the slots that events_arbitrate_*
+ * sees are all there are. The tempting alternative, an exclusion constraint, cannot express the old rules (events that
+ * have begun do not count, zero-length events clash at ends) and would refuse rows that the old system's races have
+ * left behind.
  *
  * Lock and read go out in one flush; the writes ride with the commit.
  */
@@ -23,8 +24,8 @@ static EventAsk *asks_of(Set *set) {
     return asks;
 }
 
-/* The stretch of time in which another event may matter, ends included. An update's dates are checked only later, so the
- * two are put in order here: tstzrange would refuse them otherwise. */
+/* The stretch of time in which another event may matter, ends included. An update's dates are checked only later, so
+ * the two are put in order here: tstzrange would refuse them otherwise. */
 static void add_windows(PgParams *params, const EventAsk *asks, size_t n) {
     pg_array_begin(params, OID_TIMESTAMPTZ_ARRAY);
     for (size_t i = 0; i < n; i++) {

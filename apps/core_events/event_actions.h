@@ -6,7 +6,8 @@
 
 /** Books slots: input is an Event (id made here when zero). ERR_CONFLICT per member whose slot is taken. */
 CO_FN Err events_create(PgTx *tx, Set *set);
-/** Changes name, times and price: input is an Event whose venue is filled in. ERR_NOT_FOUND, ERR_CONFLICT per member. */
+/** Changes name, times and price: input is an Event whose venue is filled in. ERR_NOT_FOUND, ERR_CONFLICT per
+ *  member. */
 CO_FN Err events_update(PgTx *tx, Set *set);
 /** The venues that an update locks before it locks rows. */
 CO_FN Err events_lock(PgTx *tx, Set *set);

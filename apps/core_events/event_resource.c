@@ -134,22 +134,42 @@ static Err venue_exists(Ctx *ctx, const void *input) {
     return event_refuse(ctx, venue_is_known(event->venue) ? EVENT_FINE : EVENT_VENUE_UNKNOWN, event->id);
 }
 
-static Err dates_are_right(Ctx *ctx, const void *input) {
+static Err begins_in_future(Ctx *ctx, const void *input) {
     const Event *event = input;
-    return event_refuse(ctx, event_check_create_dates(event, ctx->now), event->id);
+    return event_refuse(ctx, event_check_begins(event, ctx->now), event->id);
+}
+
+static Err ends_after_start(Ctx *ctx, const void *input) {
+    const Event *event = input;
+    return event_refuse(ctx, event_check_order(event), event->id);
 }
 
 static const Validation create_validations[] = {
     {"name is there", name_is_there},
     {"name is well-formed", name_is_well_formed},
     {"venue exists", venue_exists},
-    {"dates are right", dates_are_right},
+    {"begins in the future", begins_in_future},
+    {"ends after its start", ends_after_start},
     {0},
 };
+
+/* An update's dates are looked at when the event has been found (events_arbitrate_updates). Where all mistakes are told
+ * at once they are looked at before as well. */
+static Err update_begins_in_future(Ctx *ctx, const void *input) {
+    const Event *event = input;
+    bool past = !quirk(QUIRK_ONE_DOMAIN_ERROR) && event_check_update_dates(event, ctx->now) == EVENT_IN_PAST;
+    return event_refuse(ctx, past ? EVENT_IN_PAST : EVENT_FINE, event->id);
+}
+
+static Err update_ends_after_start(Ctx *ctx, const void *input) {
+    return quirk(QUIRK_ONE_DOMAIN_ERROR) ? ERR_OK : ends_after_start(ctx, input);
+}
 
 static const Validation update_validations[] = {
     {"name is there", name_is_there},
     {"name is well-formed", name_is_well_formed},
+    {"begins in the future", update_begins_in_future},
+    {"ends after its start", update_ends_after_start},
     {0},
 };
 

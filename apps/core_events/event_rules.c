@@ -1,9 +1,9 @@
 /*
  * event_rules.c - the old system's rules of time, place and price.
  *
- * Old code loaded all events that had not begun, compared each with the new one in memory, and stored the new one if none
- * clashed; nothing kept two requests from doing that at once (races.json: 5 to 39 of 50 got the same slot). Here the same
- * comparison runs while the venue is locked, over the set in order of arrival.
+ * Old code loaded all events that had not begun, compared each with the new one in memory, and stored the new one if
+ * none clashed; nothing kept two requests from doing that at once (races.json: 5 to 39 of 50 got the same slot). Here
+ * the same comparison runs while the venue is locked, over the set in order of arrival.
  */
 #include "core_events/event_rules.h"
 
@@ -12,10 +12,11 @@
 #define NUMERIC_18_2_WHOLE_DIGITS 16
 
 /*
- * Which values are compared: the old edition stored microseconds, so what it read back had lost its last digit, while the
- * new event still had all seven. 08:00:00.0000001 as an end thus clashed with a start stored as 08:00:00, and an event
- * stored with an end cut to 12:00:00 let another begin at 12:00:00 although its own last 500 ns overlap. usher stores all
- * digits; it cuts the stored side here while instants are shown cut, so that no client is refused a slot it sees as free.
+ * Which values are compared: the old edition stored microseconds, so what it read back had lost its last digit, while
+ * the new event still had all seven. 08:00:00.0000001 as an end thus clashed with a start stored as 08:00:00, and an
+ * event stored with an end cut to 12:00:00 let another begin at 12:00:00 although its own last 500 ns overlap. usher
+ * stores all digits; it cuts the stored side here while instants are shown cut, so that no client is refused a slot it
+ * sees as free.
  */
 static Instant as_stored(Instant t) {
     return quirk(QUIRK_INSTANTS_UTC_MICROS) ? instant_utc_micros(t) : t;
@@ -35,18 +36,18 @@ bool slot_counts(Slot existing, Instant now) {
     return !quirk(QUIRK_PAST_EVENTS_HIDDEN) || instant_compare(as_stored(existing.start), now) > 0;
 }
 
-EventRefusal event_check_create_dates(const Event *event, Instant now) {
-    if (instant_compare(event->start_date, now) < 0)
-        return EVENT_IN_PAST;
-    if (instant_compare(event->end_date, event->start_date) < 0)
-        return EVENT_ENDS_BEFORE_START;
-    return EVENT_FINE;
+EventRefusal event_check_begins(const Event *event, Instant now) {
+    return instant_compare(event->start_date, now) < 0 ? EVENT_IN_PAST : EVENT_FINE;
+}
+
+EventRefusal event_check_order(const Event *event) {
+    return instant_compare(event->end_date, event->start_date) < 0 ? EVENT_ENDS_BEFORE_START : EVENT_FINE;
 }
 
 EventRefusal event_check_update_dates(const Event *event, Instant now) {
-    if (instant_compare(event->start_date, now) < 0 || instant_compare(event->end_date, now) < 0)
+    if (event_check_begins(event, now) != EVENT_FINE || instant_compare(event->end_date, now) < 0)
         return EVENT_IN_PAST;
-    return event_check_create_dates(event, now);
+    return event_check_order(event);
 }
 
 EventRefusal event_check_storable(const Event *event) {

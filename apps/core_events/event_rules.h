@@ -1,8 +1,8 @@
 /*
  * event_rules.h - who gets a slot, and what an event must look like: pure functions, no database.
  *
- * The actions (event_actions.c) read the slots that matter under the venue's lock, let events_arbitrate decide the whole set
- * in order of arrival, and write what was accepted.
+ * The actions (event_actions.c) read the slots that matter under the venue's lock, let events_arbitrate decide the
+ * whole set in order of arrival, and write what was accepted.
  */
 #pragma once
 #include "core_events/event.h"
@@ -45,14 +45,16 @@ bool slot_clashes(Slot existing, Instant start, Instant end);
 bool slot_counts(Slot existing, Instant now);
 
 /** The rules that need no slots. */
-EventRefusal event_check_create_dates(const Event *event, Instant now);
+EventRefusal event_check_begins(const Event *event, Instant now);
+EventRefusal event_check_order(const Event *event);
 EventRefusal event_check_update_dates(const Event *event, Instant now);
 /** Can it be stored? A name must be there, and the price fit what the old system could store. */
 EventRefusal event_check_storable(const Event *event);
 /** Is the number one of the ten venues? */
 bool venue_is_known(int32_t number);
 
-/** Decides creates (dates are checked already) in order of arrival; each accepted one takes its slot from those behind it. */
+/** Decides creates (dates are checked already) in order of arrival; each accepted one takes its slot from those behind
+ *  it. */
 void events_arbitrate_creates(Slots *slots, EventAsk *asks, size_t n);
 /** Decides updates in order of arrival, with all their rules; an accepted one moves its slot. */
 void events_arbitrate_updates(Slots *slots, EventAsk *asks, size_t n);

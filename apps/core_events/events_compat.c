@@ -92,7 +92,7 @@ static const CompatOutput outputs[] = {
     {.name = "StartDate", .attribute = "start_date", .form = SHOW_INSTANT},
     {.name = "EndDate", .attribute = "end_date", .form = SHOW_INSTANT},
     {.name = "Venue", .attribute = "venue", .form = SHOW_ENUM, .values = VENUES},
-    {.name = "Price", .form = SHOW_CUSTOM, .write = write_price},
+    {.name = "Price", .attribute = "price", .form = SHOW_CUSTOM, .write = write_price, .type = TYPE_DECIMAL},
     {.name = "Id", .attribute = "id"},
     {0},
 };
@@ -124,6 +124,7 @@ static const CompatAction create = {
     .action = "create",
     .prepare = prepare_create,
     .answer = ANSWER_CREATED,
+    .shape = &shape,
     .location = "/events/",
     .id_offset = offsetof(Event, id),
 };
@@ -133,6 +134,7 @@ static const CompatAction update = {
     .action = "update",
     .prepare = prepare_update,
     .answer = ANSWER_NOTHING,
+    .shape = &shape,
 };
 
 static const char *const list_quirks[] = {"past-events-hidden", "price-shown-rounded", "instants-utc-micros", NULL};

@@ -1,10 +1,10 @@
 /*
  * message_actions.c - many messages, one effect each, in few statements.
  *
- * A set holds messages in the order in which their aggregates sent them. Each is checked against the state that the ones
- * before it leave behind; of several about one event or user only the last good one is written, because each carries the
- * whole state. Released tickets are never taken back: running a message twice, or one of an already known event, adds what
- * is missing and nothing else. That is what makes every event repairable by sending its message again.
+ * A set holds messages in the order in which their aggregates sent them. Each is checked against the state that the
+ * ones before it leave behind; of several about one event or user only the last good one is written, because each
+ * carries the whole state. Released tickets are never taken back: running a message twice, or one of an already known
+ * event, adds what is missing and nothing else. That is what makes every event repairable by sending its message again.
  */
 #include "core_tickets/message_actions.h"
 
@@ -186,7 +186,7 @@ CO_FN Err users_take_message(PgTx *tx, Set *set) {
         const UserUpserted *message = set->members[i]->input;
         if (set->members[i]->outcome != ERR_OK || user_is_superseded(set, i))
             continue;
-        users[n] = (TicketsUser){message->id, message->full_name, message->email};
+        users[n] = (TicketsUser){.id = message->id, .full_name = message->full_name, .email = message->email};
         rows[n] = &users[n];
         n++;
     }

@@ -1,8 +1,9 @@
 /*
  * message_rules.c - the re-checks of the old consumers, in their order (contracts/messages/faults.json).
  *
- * A new event may begin in the past, a known one may not be moved there: so it was recorded. An event of a venue without a row
- * left half an effect behind in the old system (the event, but no tickets); here the whole message is refused.
+ * A new event may begin in the past, a known one may not be moved there: so it was recorded. An event of a venue
+ * without a row left half an effect behind in the old system (the event, but no tickets); here the whole message is
+ * refused.
  */
 #include "core_tickets/message_rules.h"
 

@@ -1,8 +1,8 @@
 /*
  * ticket.h - a seat at an event that can be held and bought, and who holds it.
  *
- * A seat is free until somebody holds it; a hold ends by itself at until_at, nothing has to sweep it. A sold seat is sold for
- * ever. The rules are in ticket_rules.h.
+ * A seat is free until somebody holds it; a hold ends by itself at until_at, nothing has to sweep it. A sold seat is
+ * sold for ever. The rules are in ticket_rules.h.
  */
 #pragma once
 #include "resource/resource.h"

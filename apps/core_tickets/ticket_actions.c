@@ -1,14 +1,14 @@
 /*
  * ticket_actions.c - a whole set of buyers, one lock, one commit.
  *
- * Reserve and purchase alike: lock the ticket rows of all wishes in order of id (so that two sets never wait for each other in
- * a circle), read tickets and live holds in a second statement (its snapshot is taken when the locks are ours), decide in
- * order of arrival, write. Every write to a ticket or to its hold happens under that ticket's lock, so what was read is still
- * true when it is written.
+ * Reserve and purchase alike: lock the ticket rows of all wishes in order of id (so that two sets never wait for each
+ * other in a circle), read tickets and live holds in a second statement (its snapshot is taken when the locks are
+ * ours), decide in order of arrival, write. Every write to a ticket or to its hold happens under that ticket's lock, so
+ * what was read is still true when it is written.
  *
- * Two things stay outside that lock, and the writes are guarded against them: seats that are no rows (a hold needs none) and
- * rows that appeared after the lock was asked for. There the hold's own key decides (ON CONFLICT … WHERE); when fewer rows were
- * written than decided, somebody was faster, and the set is run again (ERR_RETRY) and sees them.
+ * Two things stay outside that lock, and the writes are guarded against them: seats that are no rows (a hold needs
+ * none) and rows that appeared after the lock was asked for. There the hold's own key decides (ON CONFLICT … WHERE);
+ * when fewer rows were written than decided, somebody was faster, and the set is run again (ERR_RETRY) and sees them.
  *
  * Time is the database's, read once behind the locks: no worker's clock can make a hold longer or shorter.
  */
@@ -17,6 +17,7 @@
 #include "base/map.h"
 #include "core_tickets/ticket_rules.h"
 #include "core_tickets_queries.h"
+#include "legacy/quirks.h"
 
 typedef struct SeatKey {
     Id event_id, ticket_id;
@@ -79,8 +80,25 @@ static void add_seats(PgParams *params, const Wishes *wishes, bool events) {
     pg_array_end(params);
 }
 
+/* Which buyers Tickets has not heard of. The old system never asked. */
+static CO_FN Err read_users(PgTx *tx, Set *set, Wishes *wishes) {
+    PgParams params;
+    PgResult result;
+    pg_params_init(&params, set->ctx->arena);
+    pg_array_begin(&params, OID_UUID_ARRAY);
+    for (size_t i = 0; i < set->n; i++)
+        pg_array_id(&params, wishes->claims[i].user_id);
+    pg_array_end(&params);
+    TRY(pg_tx_query(tx, SQL_USERS_UNKNOWN, &params, &result));
+    for (int row = 0; row < result.rows; row++)
+        wishes->claims[pg_i64(&result, row, 0) - 1].user_unknown = true;
+    return ERR_OK;
+}
+
 /* Locks, then reads: both in one flush. */
 static CO_FN Err read_seats(PgTx *tx, Set *set, Wishes *wishes) {
+    if (!quirk(QUIRK_RESERVE_ANYTHING))
+        TRY(read_users(tx, set, wishes));
     PgParams ids, keys;
     PgResult result;
     pg_params_init(&ids, set->ctx->arena);

@@ -12,7 +12,8 @@
 
 /* --- tickets ----------------------------------------------------------------------------------------------------- */
 
-/* No foreign key to the event: the old system released tickets of events it had not heard of, and so may messages here. */
+/* No foreign key to the event: the old system released tickets of events it had not heard of, and so may messages
+ * here. */
 static const Attribute attributes[] = {
     ATTR(Ticket, id, .key = true, .generated = true, .legacy = "Id"),
     ATTR(Ticket, event_id, .required = true, .legacy = "EventId"),
@@ -124,8 +125,8 @@ static const Attribute reservation_attributes[] = {
     {0},
 };
 
-/* Internal: a hold is only ever made by `reserve`. No foreign keys (quirk reserve-anything). A hold that has run out stays
- * until its seat is held again; there are never more than keys that were asked for. */
+/* Internal: a hold is only ever made by `reserve`. No foreign keys (quirk reserve-anything). A hold that has run out
+ * stays until its seat is held again; there are never more than keys that were asked for. */
 const Resource RESERVATION_RESOURCE = {
     .name = "reservation",
     .plural = "reservations",

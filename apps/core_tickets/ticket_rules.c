@@ -1,9 +1,9 @@
 /*
  * ticket_rules.c - holds and sales as the old system meant them.
  *
- * It looked up a key in Redis per seat and then wrote it, and read a ticket row and then wrote that; with 200 buyers at once
- * up to 200 "got" one seat (races.json). The meaning of one request alone is kept here to the letter, odd order of checks
- * included; that no two requests ever interleave is the caller's doing.
+ * It looked up a key in Redis per seat and then wrote it, and read a ticket row and then wrote that; with 200 buyers at
+ * once up to 200 "got" one seat (races.json). The meaning of one request alone is kept here to the letter, odd order of
+ * checks included; that no two requests ever interleave is the caller's doing.
  */
 #include "core_tickets/ticket_rules.h"
 
@@ -27,11 +27,11 @@ void claims_reserve(Seat *seats, Claim *claims, size_t n) {
     for (size_t i = 0; i < n; i++) {
         Claim *claim = &claims[i];
         size_t good = 0;
-        claim->refusal = TICKET_FINE;
+        claim->refusal = claim->user_unknown ? TICKETS_USER_UNKNOWN : TICKET_FINE;
         for (; good < claim->n && claim->refusal == TICKET_FINE; good++)
             claim->refusal = check_hold(&seats[claim->seats[good]], claim->user_id);
         if (claim->refusal != TICKET_FINE)
-            good = quirk(QUIRK_RESERVE_PARTLY) ? good - 1 : 0;
+            good = good > 0 && quirk(QUIRK_RESERVE_PARTLY) ? good - 1 : 0;
         for (size_t j = 0; j < good; j++) {
             Seat *seat = &seats[claim->seats[j]];
             seat->holder = (OptId){claim->user_id, true};
@@ -59,7 +59,7 @@ static TicketRefusal check_purchase(Seat *seats, const Claim *claim, size_t mark
 void claims_purchase(Seat *seats, Claim *claims, size_t n) {
     for (size_t i = 0; i < n; i++) {
         Claim *claim = &claims[i];
-        claim->refusal = check_purchase(seats, claim, i + 1);
+        claim->refusal = claim->user_unknown ? TICKETS_USER_UNKNOWN : check_purchase(seats, claim, i + 1);
         for (size_t j = 0; claim->refusal == TICKET_FINE && j < claim->n; j++) {
             Seat *seat = &seats[claim->seats[j]];
             seat->sold = seat->taken = true;
@@ -78,6 +78,8 @@ Err ticket_refuse(Ctx *ctx, TicketRefusal refusal) {
         return ctx_problem(ctx, ERR_INVALID, "ticketIds", "One or more tickets do not exist");
     case TICKETS_SOLD:
         return ctx_problem(ctx, ERR_CONFLICT, "ticketIds", "Tickets are not available");
+    case TICKETS_USER_UNKNOWN:
+        return ctx_problem(ctx, ERR_INVALID, "userId", "User does not exist");
     }
     ASSERT(false); /* a refusal without words */
     return ERR_INTERNAL;

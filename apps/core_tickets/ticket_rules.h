@@ -1,8 +1,8 @@
 /*
  * ticket_rules.h - who gets a seat: pure functions, no database.
  *
- * The actions (ticket_actions.c) lock the seats of a whole set, read how they stand, let these functions decide in order of
- * arrival, and write what was given.
+ * The actions (ticket_actions.c) lock the seats of a whole set, read how they stand, let these functions decide in
+ * order of arrival, and write what was given.
  */
 #pragma once
 #include "core_tickets/ticket.h"
@@ -13,6 +13,7 @@ typedef enum TicketRefusal {
     TICKETS_RESERVED,
     TICKETS_UNKNOWN,
     TICKETS_SOLD,
+    TICKETS_USER_UNKNOWN,
 } TicketRefusal;
 
 /** How one seat stands: first as read, then as changed by the wishes decided so far. */
@@ -29,6 +30,7 @@ typedef struct Seat {
 /** One member's wish: its seats as indexes, in the order and number of its list. */
 typedef struct Claim {
     Id user_id;
+    bool user_unknown; /* found out only where it matters: without quirk reserve-anything */
     const size_t *seats;
     size_t n;
     TicketRefusal refusal;

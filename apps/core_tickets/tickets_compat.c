@@ -62,8 +62,8 @@ static const CompatOutput outputs[] = {
     {.name = "EventId", .attribute = "event_id"},
     {.name = "Price", .attribute = "price"},
     {.name = "SeatNumber", .attribute = "seat_number"},
-    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased},
-    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved},
+    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased, .type = TYPE_BOOL},
+    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved, .type = TYPE_BOOL},
     {0},
 };
 
@@ -125,12 +125,13 @@ static const CompatAction purchase = {
 static const char *const of_event_quirks[] = {"reserved-after-purchase", NULL};
 static const char *const of_user_quirks[] = {"user-tickets-never-reserved", "reserved-after-purchase", NULL};
 static const char *const reserve_quirks[] = {"reserve-partly", "reserve-anything", NULL};
+static const char *const purchase_quirks[] = {"reserve-anything", NULL};
 
 const Route TICKETS_ROUTES[] = {
     COMPAT_ROUTE(METHOD_GET, "/events/{id:id}/tickets", "tickets", "of_event", &of_event, of_event_quirks),
     COMPAT_ROUTE(METHOD_GET, "/events/{id:id}/tickets/user/{userId:id}", "tickets", "of_user", &of_user,
                  of_user_quirks),
     COMPAT_ROUTE(METHOD_POST, "/events/{id:id}/tickets/reserve", "tickets", "reserve", &reserve, reserve_quirks),
-    COMPAT_ROUTE(METHOD_POST, "/events/{id:id}/tickets/purchase", "tickets", "purchase", &purchase, NULL),
+    COMPAT_ROUTE(METHOD_POST, "/events/{id:id}/tickets/purchase", "tickets", "purchase", &purchase, purchase_quirks),
     {0},
 };

@@ -1,9 +1,10 @@
 /*
  * user_actions.c - changing users, a set at a time.
  *
- * Create is derived: one statement, in which the unique address decides. Update is not, because its answer depends on who else
- * has the address and whether the user is there at all, in that order. It locks the rows concerned (in order of id), decides,
- * and writes; the unique index stays the judge: an address that another worker took meanwhile fails the statement.
+ * Create is derived: one statement, in which the unique address decides. Update is not, because its answer depends on
+ * who else has the address and whether the user is there at all, in that order. It locks the rows concerned (in order
+ * of id), decides, and writes; the unique index stays the judge: an address that another worker took meanwhile fails
+ * the statement.
  */
 #include "core_users/user_actions.h"
 
@@ -55,8 +56,8 @@ static CO_FN Err write_users(PgTx *tx, Set *set, const UserAsk *asks) {
     for (const char *const *name = written; *name != NULL; name++)
         resource_add_array(&params, resource_attribute(&USER_RESOURCE, *name), accepted, n);
     Err err = pg_tx_query(tx, SQL_USERS_UPDATE, &params, &result);
-    /* Somebody outside this set committed the address after we looked (or two of this set swap theirs: they are then run one
-     * by one). For a set of one that is the answer. */
+    /* Somebody outside this set committed the address after we looked (or two of this set swap theirs: they are then
+     * run one by one). For a set of one that is the answer. */
     if (err == ERR_CONFLICT && set->n == 1)
         return user_refuse(set->members[0]->ctx, USER_EMAIL_TAKEN);
     TRY(err);

@@ -2,8 +2,8 @@
  * user_rules.c - the old system's order of checks for users.
  *
  * Names and addresses are checked as they are read (legacy/values.h). What is left is what was missing altogether, and
- * whether the address is free. An address is looked at before the user is: PUT of an unknown user with somebody's address says
- * that the address exists.
+ * whether the address is free. An address is looked at before the user is: PUT of an unknown user with somebody's
+ * address says that the address exists.
  */
 #include "core_users/user_rules.h"
 

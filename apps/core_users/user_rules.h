@@ -24,8 +24,9 @@ UserRefusal user_check_email(const User *user);
 /** A name must be there. The old system found out last, when it wrote the row. */
 UserRefusal user_check_name(const User *user);
 
-/** Decides updates in order of arrival against the users that matter (those asked for, and whoever has an asked address); an
- *  accepted one changes its user in `users`. Addresses are compared byte by byte, as the old system did. */
+/** Decides updates in order of arrival against the users that matter (those asked for, and whoever has an asked
+ *  address); an accepted one changes its user in `users`. Addresses are compared byte by byte, as the old system
+ *  did. */
 void users_arbitrate_updates(User *users, size_t n_users, UserAsk *asks, size_t n);
 
 /** Err and words of a refusal as ctx's problem; returns its code. */

@@ -4,7 +4,9 @@
 #include "core_users/users_compat.h"
 
 #include "core_users/user.h"
+#include "core_users/user_rules.h"
 #include "core_users_queries.h"
+#include "legacy/quirks.h"
 #include "legacy/values.h"
 
 /* --- in ---------------------------------------------------------------------------------------------------------- */
@@ -43,7 +45,20 @@ static Err user_from(CompatCall *call, Id id, void **ret_input) {
     return ERR_OK;
 }
 
+/* The old system found a missing name when it wrote the row, and a taken address before. */
+static CO_FN Err refuse_taken(CompatCall *call, const UserPayload *payload) {
+    PgParams params;
+    PgResult result;
+    pg_params_init(&params, call->ctx->arena);
+    pg_add_text(&params, payload->email);
+    TRY(pg_query(engine_pool(call->engine), SQL_USERS_BY_EMAIL, &params, &result));
+    return result.rows > 0 ? user_refuse(call->ctx, USER_EMAIL_TAKEN) : ERR_OK;
+}
+
 static CO_FN Err prepare_create(CompatCall *call, void **ret_input) {
+    const UserPayload *payload = call->payload;
+    if (quirk(QUIRK_MISSING_NAME_500) && payload->full_name.p == NULL && payload->email.p != NULL)
+        TRY(refuse_taken(call, payload));
     return user_from(call, id_random(), ret_input);
 }
 
@@ -85,6 +100,7 @@ static const CompatAction create = {
     .action = "create",
     .prepare = prepare_create,
     .answer = ANSWER_CREATED,
+    .shape = &shape,
     .location = "/users/",
     .id_offset = offsetof(User, id),
 };
@@ -94,6 +110,7 @@ static const CompatAction update = {
     .action = "update",
     .prepare = prepare_update,
     .answer = ANSWER_NOTHING,
+    .shape = &shape,
 };
 
 static const char *const create_quirks[] = {

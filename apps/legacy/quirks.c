@@ -62,7 +62,7 @@ static bool find(Str name, size_t *ret) {
     return false;
 }
 
-Err quirks_configure(Ctx *ctx, Str off) {
+static Err parse(Ctx *ctx, Str off, uint64_t *ret) {
     const uint64_t all = UINT64_MAX >> (64 - QUIRK_COUNT);
     uint64_t bits = 0;
     for (Str rest = off; rest.p != NULL && rest.n > 0;) {
@@ -78,8 +78,17 @@ Err quirks_configure(Ctx *ctx, Str off) {
             return ctx_problem(ctx, ERR_INVALID, "QUIRKS_OFF", "there is no quirk '%.*s'; did you mean '%s'?",
                                STR_ARG(str_slice(name, 0, 80)), nearest(name));
     }
-    switched_off = bits;
+    *ret = bits;
     return ERR_OK;
+}
+
+Err quirks_check(Ctx *ctx, Str off) {
+    uint64_t bits;
+    return parse(ctx, off, &bits);
+}
+
+Err quirks_configure(Ctx *ctx, Str off) {
+    return parse(ctx, off, &switched_off);
 }
 
 void quirks_style(CompatStyle *ret) {

@@ -25,7 +25,7 @@
       "A sold seat goes on showing Reserved: true until the hold runs out.")                                           \
     X(RESERVE_PARTLY, "reserve-partly", "A refused reservation keeps the seats before the refused one.")               \
     X(RESERVE_ANYTHING, "reserve-anything",                                                                            \
-      "Seats, events and users that do not exist, and sold seats, can be reserved.")                                   \
+      "Seats and events that do not exist, and sold seats, can be reserved; unknown users can reserve and buy.")       \
     X(USER_TICKETS_NEVER_RESERVED, "user-tickets-never-reserved", "A user's ticket list never shows Reserved: true.")  \
     X(UNKNOWN_ID_PUT_400, "unknown-id-put-400", "PUT of an unknown id gives 400 instead of 404.")                      \
     X(INSTANTS_UTC_MICROS, "instants-utc-micros", "Instants are shown in UTC, cut to microseconds; off: as stored.")   \
@@ -57,6 +57,8 @@ extern const Quirk QUIRKS[QUIRK_COUNT];
 
 /** Is it on? */
 bool quirk(QuirkId id);
+/** Would quirks_configure take it? Changes nothing. */
+MUST_USE Err quirks_check(Ctx *ctx, Str off);
 /** Sets all from a comma list of names to switch off ("", "all", "a,b"). ERR_INVALID: an unknown name; the problem
  *  names it and the nearest. */
 MUST_USE Err quirks_configure(Ctx *ctx, Str off);

@@ -1,12 +1,12 @@
 /*
  * messages.c - the messages and who receives them.
  *
- * How to add one: 1. a struct and an extern in messages.h; 2. its fields and MessageType here, in the order they stand on
- * the wire; 3. a line in MESSAGES[]; 4. a line in BINDINGS[] for each queue that wants it; 5. a recording or a hand-made
- * example in tests/unit/messaging.
+ * How to add one: 1. a struct and an extern in messages.h; 2. its fields and MessageType here, in the order they stand
+ * on the wire; 3. a line in MESSAGES[]; 4. a line in BINDINGS[] for each queue that wants it; 5. a recording or a
+ * hand-made example in tests/unit/messaging.
  *
- * What may be missing is what the old consumers took without (contracts/messages/faults.json, faults2.json): their defaults were
- * the zero values of .NET, and the contexts' own validations judge those.
+ * What may be missing is what the old consumers took without (contracts/messages/faults.json, faults2.json): their
+ * defaults were the zero values of .NET, and the contexts' own validations judge those.
  */
 #include "messaging/messages.h"
 

@@ -1,8 +1,8 @@
 /*
  * messages.h - what the contexts tell each other, in the old system's wire shapes.
  *
- * Contexts meet only here: a context includes this header, never another context's. Names, field order and forms are the
- * recordings' (contracts/messages).
+ * Contexts meet only here: a context includes this header, never another context's. Names, field order and forms are
+ * the recordings' (contracts/messages).
  */
 #pragma once
 #include "bus/bus.h"

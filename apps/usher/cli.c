@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "legacy/quirks.h"
 #include "runtime/log.h"
+#include "usher/settings_file.h"
 
 void out_str(Str text) {
     (void)fwrite(text.p, 1, text.n, stdout);
@@ -66,11 +68,17 @@ const char *const *option_list(const Invocation *call, const char *name) {
 bool cli_settings(Invocation *call, Settings *ret, int *ret_status) {
     Buf mistakes CLEANUP(buf_done) = buf_new(NULL, 64 * 1024);
     memset(ret, 0, sizeof *ret);
-    Err err = config_load(SETTINGS, ret, call->ctx->arena, (const char *(*)(const char *))getenv, &mistakes);
+    if (settings_file_read(call->ctx) != ERR_OK) {
+        *ret_status = cli_fail(call->ctx, 2, "configuration");
+        return false;
+    }
+    Err err = config_load(SETTINGS, ret, call->ctx->arena, settings_lookup, &mistakes);
     if (err == ERR_OK && log_configure(ret->log_level, ret->log_format) != ERR_OK) {
         buf_add_c(&mistakes, "LOG_LEVEL is debug, info, warn or error; LOG_FORMAT is auto, text or json\n");
         err = ERR_INVALID;
     }
+    if (err == ERR_OK)
+        err = quirks_configure(call->ctx, ret->quirks_off);
     if (err == ERR_OK)
         return true;
     err_printf("the configuration has mistakes:\n");

@@ -9,8 +9,8 @@ const Command COMMANDS[] = {
     {ROW(serve), .arguments = "", .brief = "serve the contexts on the configured databases",
      .doc =
          "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
-         "environment\n(`usher help config`). SIGTERM finishes what is in flight and ends; SIGHUP reads the "
-         "configuration again."},
+         "environment\n(`usher help config`) and, where USHER_CONFIG names one, a file of NAME=value lines. SIGTERM "
+         "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF."},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "

@@ -77,17 +77,18 @@ void cli_man(Buf *out) {
               "contexts on Postgres,\nanswering exactly as the old system does.\n.SH COMMANDS\n");
     for (const Command *command = COMMANDS; command->name != NULL; command++)
         man_command(out, command);
-    buf_add_c(out, ".SH ENVIRONMENT\n");
+    buf_add_c(out, ".SH ENVIRONMENT\n.TP\n.B USHER_CONFIG\nA file of NAME=value lines for the settings below; the "
+                   "environment wins. Default: none.\n");
     for (const Setting *row = SETTINGS; row->env != NULL; row++) {
         buf_printf(out, ".TP\n.B %s\n", row->env);
         man_text(out, row->doc);
         if (row->fallback != NULL && row->fallback[0] != '\0')
             buf_printf(out, "Default: %s.\n", row->fallback);
     }
-    buf_add_c(out,
-              ".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nDrain: finish what is in flight, then end. A second SIGINT "
-              "ends at once.\n.TP\n.B SIGHUP\nRead the configuration again.\n.SH EXIT STATUS\n0 fine; 1 the command "
-              "found a difference, drift or failed check; 2 wrong use or trouble with the surroundings.\n");
+    buf_add_c(out, ".SH SIGNALS\n.TP\n.B SIGTERM, SIGINT\nDrain: finish what is in flight, then end. A second SIGINT "
+                   "ends at once.\n.TP\n.B SIGHUP\nRead the file of USHER_CONFIG again and apply LOG_LEVEL and "
+                   "QUIRKS_OFF.\n.SH EXIT STATUS\n0 fine; 1 the command "
+                   "found a difference, drift or failed check; 2 wrong use or trouble with the surroundings.\n");
 }
 
 void cli_completion(Buf *out) {

@@ -1,6 +1,7 @@
 /*
  * cmd_migrate.c - migrations from the command line, context by context.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "resource/migrate.h"
@@ -149,10 +150,13 @@ static int run_all(Invocation *call, size_t subcommand, const Settings *settings
         call->ctx->problem = (Problem){0};
         Err err = run_one(call, subcommand, settings, *context, &report);
         out_str(buf_str(&report));
+        (void)fflush(stdout); /* the problem below sums up what the report says, so it comes last */
         if (err == ERR_OK)
             continue;
-        if (call->ctx->problem.message.p != NULL)
-            (void)cli_fail(call->ctx, 1, (*context)->name);
+        Str problem = call->ctx->problem.message;
+        if (problem.p != NULL)
+            (void)cli_fail(call->ctx, 1,
+                           str_starts_with(problem, str_c((*context)->name)) ? "migrate" : (*context)->name);
         worst = MAX_OF(worst, err == ERR_CONFLICT || err == ERR_REFUSED ? 1 : 2);
     }
     if (visited == 0) {

@@ -9,6 +9,7 @@
 
 const Option OPTIONS_serve[] = {
     {"listen", OPTION_TEXT, "ADDR:PORT", "instead of LISTEN"},
+    {"config", OPTION_TEXT, "FILE", "instead of USHER_CONFIG: a file of NAME=value lines, read again on SIGHUP"},
     {"roles", OPTION_TEXT, "ROLES", "instead of ROLES: a comma list of http, relay, consume"},
     {.name = NULL},
 };
@@ -29,7 +30,9 @@ int cmd_serve(Invocation *call) {
     Settings settings;
     int status;
     const char *listen = option_text(call, "listen"), *roles = option_text(call, "roles");
-    if ((listen != NULL && setenv("LISTEN", listen, 1) != 0) || (roles != NULL && setenv("ROLES", roles, 1) != 0))
+    const char *config = option_text(call, "config");
+    if ((listen != NULL && setenv("LISTEN", listen, 1) != 0) || (roles != NULL && setenv("ROLES", roles, 1) != 0) ||
+        (config != NULL && setenv("USHER_CONFIG", config, 1) != 0))
         return cli_fail(call->ctx, 2, "serve");
     if (!cli_settings(call, &settings, &status))
         return status;

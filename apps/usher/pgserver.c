@@ -108,8 +108,10 @@ static Err run_initdb(Ctx *ctx, const DevData *data, ProcessOptions *options) {
     const char *const argv[] = {initdb, "-D",         data->cluster,       "-U", "usher", "-A", "trust", "-E",
                                 "UTF8", "--locale=C", "--no-instructions", NULL};
     options->argv = argv;
-    TRY(process_spawn(options, &pid));
-    Err err = process_wait(pid, clock_mono_ms() + INITDB_LIMIT_MS, &status);
+    Err err = process_spawn(options, &pid);
+    options->argv = NULL;
+    TRY(err);
+    err = process_wait(pid, clock_mono_ms() + INITDB_LIMIT_MS, &status);
     if (err != ERR_OK || status != 0)
         return ctx_problem(ctx, ERR_IO, NULL, "initdb failed; see %s", data->log);
     return ERR_OK;
@@ -174,7 +176,7 @@ static Err wait_until_up(Ctx *ctx, const DevData *data, pid_t pid) {
 }
 
 Err pgserver_start(Ctx *ctx, const DevData *data, pid_t *ret_pid) {
-    const char *postgres;
+    const char *postgres = NULL;
     ProcessOptions options = {.cwd = "/", .stdin_fd = PROCESS_NULL, .death_signal = SIGQUIT, .new_group = true};
     TRY(find_binary(ctx, "postgres", &postgres));
     TRY(choose_account(ctx, &options));

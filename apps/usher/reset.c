@@ -1,30 +1,31 @@
 /*
  * reset.c - empties a development database.
  *
- * One transaction. First the bus gate: relays and consumers hold it shared while a batch is in hand, so once it is ours no
- * batch is half done and none begins; that is why no earlier message can have an effect afterwards. Then all tables are
- * locked against writers in the order in which writers lock them (context tables before their outbox), so that no writer
- * and we can wait for each other in a circle. Tables seeded by a migration (the venues) stay.
+ * One transaction. First the bus gate: relays and consumers hold it shared while a batch is in hand, so once it is ours
+ * no batch is half done and none begins; that is why no earlier message can have an effect afterwards. Then all tables
+ * are locked against writers in the order in which writers lock them (context tables before their outbox), so that no
+ * writer and we can wait for each other in a circle. Tables seeded by a migration (the venues) stay.
  *
  * Small tables are emptied by DELETE, large ones by TRUNCATE: TRUNCATE makes new files for every table, index and toast
  * table, which costs more than deleting the few rows that a test leaves behind.
  */
 #include "usher/app.h"
 
-static const char SCRIPT[] = "BEGIN;"
-                             " SET LOCAL lock_timeout = '5s';"
-                             " SET LOCAL synchronous_commit = off;"
-                             " SELECT pg_advisory_xact_lock(%lld);"
-                             " LOCK TABLE %.*s IN EXCLUSIVE MODE;"
-                             " DO $$ DECLARE name text; large text := '';"
-                             " BEGIN"
-                             "  FOREACH name IN ARRAY string_to_array('%.*s', ', ') LOOP"
-                             "   IF pg_total_relation_size(name::regclass) > 2000000 THEN large := large || ', ' || name;"
-                             "   ELSE EXECUTE 'DELETE FROM ' || name; END IF;"
-                             "  END LOOP;"
-                             "  IF large <> '' THEN EXECUTE 'TRUNCATE ' || substr(large, 3) || ' CASCADE'; END IF;"
-                             " END $$;"
-                             " COMMIT";
+static const char SCRIPT[] =
+    "BEGIN;"
+    " SET LOCAL lock_timeout = '5s';"
+    " SET LOCAL synchronous_commit = off;"
+    " SELECT pg_advisory_xact_lock(%lld);"
+    " LOCK TABLE %.*s IN EXCLUSIVE MODE;"
+    " DO $$ DECLARE name text; large text := '';"
+    " BEGIN"
+    "  FOREACH name IN ARRAY string_to_array('%.*s', ', ') LOOP"
+    "   IF pg_total_relation_size(name::regclass) > 2000000 THEN large := large || ', ' || name;"
+    "   ELSE EXECUTE 'DELETE FROM ' || name; END IF;"
+    "  END LOOP;"
+    "  IF large <> '' THEN EXECUTE 'TRUNCATE ' || substr(large, 3) || ' CASCADE'; END IF;"
+    " END $$;"
+    " COMMIT";
 
 static bool is_emptied(const Resource *resource) {
     return resource->seed_sql == NULL;

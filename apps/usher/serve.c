@@ -15,9 +15,13 @@
 #include "runtime/log.h"
 #include "runtime/supervisor.h"
 #include "usher/app.h"
+#include "usher/settings_file.h"
 
 #define LISTENERS_MAX 8
 #define WORKERS_MAX   256
+#define RELOAD_BYTES  (16 * 1024 * 1024)
+
+#define DECLARATION_MISTAKES_MAX (64 * 1024)
 
 /* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
 static int sockets[WORKERS_MAX][LISTENERS_MAX];
@@ -35,12 +39,25 @@ static struct {
     size_t n_loops;
 } self;
 
+/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none
+ * once it stops: whoever connects to a server that drains is refused at once, and not left in a backlog that nobody
+ * serves. */
+static void close_sockets_but(int row) {
+    for (int i = 0; i < WORKERS_MAX; i++)
+        for (size_t j = 0; i != row && j < sockets_per_worker; j++)
+            if (sockets[i][j] > 0) {
+                (void)close(sockets[i][j]);
+                sockets[i][j] = 0;
+            }
+}
+
 static Engine *engine_of(const char *context, void *data) {
     return app_engine((const App *)data, context);
 }
 
 static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(worker->index);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -56,7 +73,31 @@ static Err start_http(Worker *worker) {
     options.limits.idle_timeout_ms = settings->idle_ms;
     options.limits.request_timeout_ms = settings->request_ms;
     options.limits.body_max = (uint64_t)settings->body_max_bytes;
+    /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
+    options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
     return http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server);
+}
+
+/* The supervisor has read the same before us and found it well; a worker that cannot follow goes on as it was. */
+static Err reload_worker(Worker *worker) {
+    (void)worker;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    return settings_reload(&ctx, &mistakes);
+}
+
+/* Requests in work go on with the router they began with: it stays, in the worker's arena. */
+static Err reload_http(Worker *worker) {
+    Ctx ctx;
+    TRY(reload_worker(worker));
+    ctx_init(&ctx, self.app.arena, 0);
+    TRY(app_router(&ctx, self.app.arena, &self.compat.router));
+    quirks_style(&self.style);
+    return ERR_OK;
 }
 
 static void http_drained(void *data) {
@@ -69,6 +110,7 @@ static void drain_http(Worker *worker) {
 
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -88,6 +130,7 @@ static Err start_relay(Worker *worker) {
 
 static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
+    close_sockets_but(-1);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -133,20 +176,9 @@ static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t 
     return ERR_OK;
 }
 
-static Err prepare(void *data) {
-    const Settings *settings = data;
-    Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
-    if (arena == NULL)
-        return ERR_NO_MEMORY;
-    for (int64_t i = 0; i < settings->http_workers; i++)
-        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
-    return ERR_OK;
-}
-
-static Err reload(void *data) {
+static void stopping(void *data) {
     (void)data;
-    LOG_I(NULL, "reloaded");
-    return ERR_OK;
+    close_sockets_but(-1);
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -157,14 +189,64 @@ static int count_of(const Settings *settings, const char *role, int64_t count) {
     return 0;
 }
 
+/* What the compiler cannot see in the tables; a program whose declarations contradict each other serves nobody. */
+static Err check_declarations(void) {
+    for (const Context *const *context = CONTEXTS; *context != NULL; context++) {
+        Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+        if (context_verify(*context, &mistakes) == 0)
+            continue;
+        LOG_E(NULL, "declarations contradict each other", F_C("context", (*context)->name),
+              F_STR("mistakes", buf_str(&mistakes)));
+        return ERR_INTERNAL;
+    }
+    return ERR_OK;
+}
+
+static Err prepare(void *data) {
+    const Settings *settings = data;
+    TRY(check_declarations());
+    Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    int http_workers = count_of(settings, "http", settings->http_workers);
+    for (int i = 0; i < http_workers; i++)
+        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
+    return ERR_OK;
+}
+
+static Err reload(void *data) {
+    (void)data;
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        LOG_I(NULL, "reloaded");
+    else
+        LOG_E(NULL, "not reloaded", F_STR("why", mistakes.n > 0 ? buf_str(&mistakes) : ctx.problem.message));
+    return err;
+}
+
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
     const Role roles[] = {
         {.name = "http",
          .count = count_of(settings, "http", settings->http_workers),
          .start = start_http,
-         .drain = drain_http},
-        {.name = "relay", .count = count_of(settings, "relay", 1), .start = start_relay, .drain = drain_loops},
-        {.name = "consume", .count = count_of(settings, "consume", 1), .start = start_consume, .drain = drain_loops},
+         .drain = drain_http,
+         .reload = reload_http},
+        {.name = "relay",
+         .count = count_of(settings, "relay", 1),
+         .start = start_relay,
+         .drain = drain_loops,
+         .reload = reload_worker},
+        {.name = "consume",
+         .count = count_of(settings, "consume", 1),
+         .start = start_consume,
+         .drain = drain_loops,
+         .reload = reload_worker},
         {.name = NULL},
     };
     SupervisorOptions options = {
@@ -174,8 +256,9 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .intensity = (int)settings->restart_intensity,
         .period_ms = settings->restart_period_ms,
         .ready = ready,
-        .prepare = roles[0].count > 0 ? prepare : NULL,
+        .prepare = prepare,
         .reload = reload,
+        .stopping = stopping,
     };
     return supervisor_run(&options);
 }

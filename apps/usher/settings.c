@@ -9,7 +9,7 @@
 #include "legacy/quirks.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
-    return quirks_configure(ctx, value);
+    return quirks_check(ctx, value);
 }
 
 static Err check_role_names(Ctx *ctx, Str value) {
@@ -92,6 +92,7 @@ const Setting SETTINGS[] = {
      .offset = S(quirks_off),
      .fallback = "",
      .check = check_quirks,
+     .reload = true,
      .doc = "Habits of the old system to leave off, by name (see `usher quirks`); all switches every one off."},
     {.env = "DRAIN_TIMEOUT",
      .kind = SETTING_DURATION_MS,

@@ -6,21 +6,23 @@
  */
 #include "api/answer.h"
 
+#define SECTION(n) "https://tools.ietf.org/html/rfc9110#section-" n
+
 static const struct {
     int status;
-    const char *section; /* of RFC 9110 */
+    const char *type;
     const char *title;
 } STATUSES[] = {
-    {400, "15.5.1", "Bad Request"},
-    {403, "15.5.4", "Forbidden"},
-    {404, "15.5.5", "Not Found"},
-    {405, "15.5.6", "Method Not Allowed"},
-    {406, "15.5.7", "Not Acceptable"},
-    {408, "15.5.9", "Request Timeout"},
-    {413, "15.5.14", "Content Too Large"},
-    {415, "15.5.16", "Unsupported Media Type"},
-    {500, "15.6.1", "An error occurred while processing your request."},
-    {503, "15.6.4", "Service Unavailable"},
+    {400, SECTION("15.5.1"), "Bad Request"},
+    {403, SECTION("15.5.4"), "Forbidden"},
+    {404, SECTION("15.5.5"), "Not Found"},
+    {405, SECTION("15.5.6"), "Method Not Allowed"},
+    {406, SECTION("15.5.7"), "Not Acceptable"},
+    {408, SECTION("15.5.9"), "Request Timeout"},
+    {413, SECTION("15.5.14"), "Content Too Large"},
+    {415, SECTION("15.5.16"), "Unsupported Media Type"},
+    {500, SECTION("15.6.1"), "An error occurred while processing your request."},
+    {503, SECTION("15.6.4"), "Service Unavailable"},
 };
 
 #define RULES_MESSAGE "The request could not be correctly validated."
@@ -73,20 +75,17 @@ static void end(Response *res) {
 }
 
 static void begin_problem(JsonWriter *w, int status, const char *title) {
-    const char *section = NULL;
+    const char *type = NULL;
     for (size_t i = 0; i < ARRAY_LEN(STATUSES); i++) {
         if (STATUSES[i].status == status) {
-            section = STATUSES[i].section;
+            type = STATUSES[i].type;
             title = title != NULL ? title : STATUSES[i].title;
         }
     }
-    ASSERT(section != NULL);
-    char type[64] = "https://tools.ietf.org/html/rfc9110#section-";
-    size_t n = strlen(type), m = strlen(section);
-    memcpy(type + n, section, m);
+    ASSERT(type != NULL);
     json_object(w);
     json_name(w, STR("type"));
-    json_write_string(w, (Str){type, n + m});
+    json_write_string(w, str_c(type));
     json_name(w, STR("title"));
     json_write_string(w, str_c(title));
     json_name(w, STR("status"));

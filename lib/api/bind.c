@@ -31,7 +31,7 @@ typedef struct Binder {
 /** A name with one of these is shown as ['name'], not .name (ReadStack.JsonPath). */
 static bool needs_brackets(Str name) {
     for (size_t i = 0; i < name.n; i++) {
-        if (memchr(". '/\"[]()\t\n\r\f\b\\", name.p[i], 15) != NULL)
+        if (str_index(STR(". '/\"[]()\t\n\r\f\b\\"), name.p[i]) >= 0)
             return true;
     }
     return str_find(name, STR("\xC2\x85")) >= 0 || str_find(name, STR("\xE2\x80\xA8")) >= 0 ||
@@ -84,9 +84,10 @@ static Err refuse_empty(Binder *b) {
 }
 
 /** A check's refusal: ends reading, or is kept beside others. */
-static Err refuse_rule(Binder *b, Err err) {
+static Err refuse_rule(Binder *b, const CompatField *field, Err err) {
     if (err == ERR_NO_MEMORY)
         return err;
+    b->ctx->problem.field = str_c(field->name); /* the check does not know whose value it judges */
     if (b->refusal->rules_n < REFUSAL_RULES_MAX)
         b->refusal->rules[b->refusal->rules_n++] = b->ctx->problem;
     if (b->rule_err == ERR_OK)
@@ -147,7 +148,7 @@ static Err convert_field(Binder *b, const CompatField *field) {
     if (field->check == NULL)
         return ERR_OK;
     err = field->check(b->ctx, (char *)b->object + field->offset);
-    return err == ERR_OK ? ERR_OK : refuse_rule(b, err);
+    return err == ERR_OK ? ERR_OK : refuse_rule(b, field, err);
 }
 
 static const CompatField *find_field(const Binder *b, Str name) {
@@ -251,7 +252,8 @@ Err compat_bind(const CompatPayload *payload, Str body, const CompatStyle *style
     b.object = arena_alloc(ctx->arena, payload->size);
     if (b.object == NULL)
         return ERR_NO_MEMORY;
-    TRY(bind(&b));
-    *ret = b.object;
-    return ERR_OK;
+    Err err = bind(&b);
+    if (err == ERR_OK || (err == b.rule_err && !style->one_error_only))
+        *ret = b.object;
+    return err;
 }

@@ -25,7 +25,9 @@ typedef struct CompatRefusal {
  * checked).
  *
  * @body  UTF-8, a BOM allowed; empty or null: "A non-empty request body is required."
- * @ret   payload->size bytes in ctx's arena
+ * @ret   payload->size bytes in ctx's arena. Also with refused rules when one_error_only is off: the action's own rules
+ * can
+ *        then be asked as well
  * ERR_SYNTAX, or what a field's check returned: *refusal is filled; ERR_NO_MEMORY: it is not.
  */
 MUST_USE Err compat_bind(const CompatPayload *payload, Str body, const CompatStyle *style, Ctx *ctx, void **ret,

@@ -78,17 +78,18 @@ static Err to_utf8(CompatCall *call, Str *body) {
     return buf_finish(&out, body);
 }
 
-/** The payload into call->payload. False: res is answered. */
-static CO_FN bool read_payload(const CompatApp *app, const CompatPayload *payload, CompatCall *call, Response *res) {
+/** The payload into call->payload. False: res is answered. When all errors are to be reported, what the checks refused
+ *  is left in *refusal for that. */
+static CO_FN bool read_payload(const CompatApp *app, const CompatPayload *payload, CompatCall *call, Response *res,
+                               CompatRefusal *refusal) {
     BodyType type = body_type(request_header(call->req, "Content-Type"));
     if (type == BODY_TYPE_UNSUPPORTED) {
         answer_problem(call->ctx, res, 415, (Str){0});
         return false;
     }
-    CompatRefusal refusal;
     if (type == BODY_TYPE_FORM) {
-        refusal = (CompatRefusal){.key = STR(""), .message = STR(FORM_UNREADABLE)};
-        answer_refused_model(call->ctx, res, &refusal);
+        *refusal = (CompatRefusal){.key = STR(""), .message = STR(FORM_UNREADABLE)};
+        answer_refused_model(call->ctx, res, refusal);
         return false;
     }
     Str body;
@@ -98,19 +99,19 @@ static CO_FN bool read_payload(const CompatApp *app, const CompatPayload *payloa
         return false;
     }
     if (type == BODY_TYPE_UTF16 && (err = to_utf8(call, &body)) == ERR_SYNTAX) {
-        refusal =
+        *refusal =
             (CompatRefusal){.key = STR("$"), .message = STR("The input is not valid UTF-16."), .payload_missing = true};
-        answer_refused_model(call->ctx, res, &refusal);
+        answer_refused_model(call->ctx, res, refusal);
         return false;
     }
     if (err == ERR_OK)
-        err = compat_bind(payload, body, app->style, call->ctx, &call->payload, &refusal);
-    if (err == ERR_OK)
+        err = compat_bind(payload, body, app->style, call->ctx, &call->payload, refusal);
+    if (err == ERR_OK || call->payload != NULL)
         return true;
     if (err == ERR_SYNTAX)
-        answer_refused_model(call->ctx, res, &refusal);
+        answer_refused_model(call->ctx, res, refusal);
     else if (compat_outcome(err, ANSWER_NOTHING, app->style).form == OUTCOME_RULE)
-        answer_refused_rules(call->ctx, res, app->style, refusal.rules, refusal.rules_n);
+        answer_refused_rules(call->ctx, res, app->style, refusal->rules, refusal->rules_n);
     else
         answer_error(call->ctx, res, err, ANSWER_NOTHING, app->style);
     return false;
@@ -162,10 +163,38 @@ static Err render_created(const CompatAction *action, const Id *id, Response *re
     return ERR_OK;
 }
 
-static CO_FN Err run_action(CompatCall *call, const CompatAction *action, Response *res) {
+/** A problem speaks of an attribute; clients know it by the name they are shown. */
+static void name_field(const CompatShape *shape, Problem *problem) {
+    for (const CompatOutput *output = shape == NULL ? NULL : shape->outputs; output != NULL && output->name != NULL;
+         output++) {
+        if (output->attribute != NULL && str_eq_c(problem->field, output->attribute))
+            problem->field = str_c(output->name);
+    }
+}
+
+/** What the action's rules refuse, beside what the body's checks did. ERR_INVALID: there is something. */
+static Err gather_refusals(CompatCall *call, const CompatAction *action, Err prepared, const void *input,
+                           CompatRefusal *refusal) {
+    Problem *found = refusal->rules + refusal->rules_n;
+    size_t n = 0, room = REFUSAL_RULES_MAX - refusal->rules_n;
+    if (prepared == ERR_OK)
+        n = action_refusals(action->resource, action->action, call->ctx, input, found, room);
+    else if ((prepared == ERR_INVALID || prepared == ERR_CONFLICT) && room > 0)
+        found[n++] = call->ctx->problem;
+    for (size_t i = 0; i < n; i++)
+        name_field(action->shape, &found[i]);
+    refusal->rules_n += n;
+    return refusal->rules_n > 0 ? ERR_INVALID : prepared;
+}
+
+static CO_FN Err run_action(const CompatApp *app, CompatCall *call, const CompatAction *action, CompatRefusal *refusal,
+                            Response *res) {
     void *input = call->payload;
-    if (action->prepare != NULL)
-        TRY(action->prepare(call, &input));
+    Err err = action->prepare == NULL ? ERR_OK : action->prepare(call, &input);
+    if (!app->style->one_error_only)
+        err = gather_refusals(call, action, err, input, refusal);
+    TRY(err);
+    ASSERT(input != NULL);
     Location location;
     if (action->answer == ANSWER_CREATED)
         TRY(render_created(action, (const void *)((const char *)input + action->id_offset), res, &location));
@@ -193,7 +222,9 @@ static CO_FN Err run_load(const CompatApp *app, CompatCall *call, const CompatAc
 }
 
 static bool acceptable(const CompatApp *app, const CompatCall *call) {
-    return app->style->accept_ignored || answer_type(request_header(call->req, "Accept")) != ANSWER_TYPE_NONE;
+    const CompatAction *action = call->req->route->data;
+    return app->style->accept_ignored || action->answer == ANSWER_NOTHING ||
+           accepts_json(request_header(call->req, "Accept"));
 }
 
 CO_FN void compat_handler(Request *req, Response *res, void *data) {
@@ -201,7 +232,8 @@ CO_FN void compat_handler(Request *req, Response *res, void *data) {
     const CompatAction *action = req->route->data;
     CompatCall call = {.req = req, .ctx = req->ctx, .engine = app->engine_of(req->route->context, app->data)};
     read_path_ids(&call);
-    if (action->payload != NULL && !read_payload(app, action->payload, &call, res))
+    CompatRefusal refusal = {0};
+    if (action->payload != NULL && !read_payload(app, action->payload, &call, res, &refusal))
         return;
     if (!acceptable(app, &call)) {
         answer_problem(req->ctx, res, 406, (Str){0});
@@ -209,10 +241,14 @@ CO_FN void compat_handler(Request *req, Response *res, void *data) {
     }
     Err err = ERR_UNAVAILABLE; /* the context is not served by this process */
     if (call.engine != NULL)
-        err = action->load != NULL ? run_load(app, &call, action, res) : run_action(&call, action, res);
+        err = action->load != NULL ? run_load(app, &call, action, res) : run_action(app, &call, action, &refusal, res);
     if (err == ERR_OK)
         return;
-    answer_error(req->ctx, res, err, action->answer, app->style);
+    name_field(action->shape, &req->ctx->problem);
+    if (refusal.rules_n > 0)
+        answer_refused_rules(req->ctx, res, app->style, refusal.rules, refusal.rules_n);
+    else
+        answer_error(req->ctx, res, err, action->answer, app->style);
     if (res->status >= 500)
         LOG_W(req->ctx, "request.failed", F_C("route", req->route->name), F_INT("status", res->status), F_ERR(err),
               F_STR("problem", req->ctx->problem.message));

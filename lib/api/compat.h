@@ -57,6 +57,7 @@ typedef struct CompatOutput {
     } form;
     const EnumValue *values;
     void (*write)(JsonWriter *w, const Ctx *ctx, const void *row); /* SHOW_CUSTOM */
+    Type type;                                                     /* SHOW_CUSTOM: what write writes, for documents */
 } CompatOutput;
 
 typedef struct CompatShape {
@@ -93,9 +94,9 @@ typedef struct CompatAction {
     /** Reads: fills rows (of shape->row_size) in ctx's arena. */
     CO_FN Err (*load)(CompatCall *call, void **ret_rows, size_t *ret_n);
     CompatAnswer answer;
-    const CompatShape *shape;
-    const char *location; /* "/events/" */
-    size_t id_offset;     /* ANSWER_CREATED: of the Id in the input struct */
+    const CompatShape *shape; /* what is shown; for actions: how errors name the attributes */
+    const char *location;     /* "/events/" */
+    size_t id_offset;         /* ANSWER_CREATED: of the Id in the input struct */
 } CompatAction;
 
 /** One per worker: which engine serves a route's context, and the style. */

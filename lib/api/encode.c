@@ -120,7 +120,7 @@ Err compat_encode(const CompatShape *shape, const CompatStyle *style, const Ctx 
             json_name(&w, str_c(output->name));
             if (output->form == SHOW_CUSTOM)
                 output->write(&w, ctx, base);
-            else
+            else if (attributes[i] != NULL) /* resolve has seen to it */
                 write_attribute(&w, output, attributes[i], style, base + attributes[i]->offset);
         }
         json_object_end(&w);

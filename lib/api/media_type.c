@@ -121,3 +121,26 @@ AnswerType answer_type(Str accept) {
     }
     return any ? best : ANSWER_TYPE_JSON;
 }
+
+/** Does the client take type/json? The most specific range that matches decides; a list without one range says
+ *  nothing. */
+static bool takes(Str accept, Str type) {
+    int q = 0, depth = 0;
+    bool any = false;
+    for (Str rest = accept; rest.p != NULL && rest.n > 0;) {
+        MediaType m;
+        if (!parse(str_cut(&rest, ','), &m))
+            continue;
+        any = true;
+        int m_depth = str_eq_c(m.type, "*") ? 1 : str_eq_c(m.subtype, "*") ? 2 : 3, m_q = quality(m.parameters);
+        if (m_q < 0 || m_depth < depth || !names(m.type, type) || !names(m.subtype, STR("json")))
+            continue;
+        q = m_q;
+        depth = m_depth;
+    }
+    return !any || q > 0;
+}
+
+bool accepts_json(Str accept) {
+    return takes(accept, STR("application")) || takes(accept, STR("text"));
+}

@@ -19,3 +19,6 @@ typedef enum AnswerType { ANSWER_TYPE_JSON, ANSWER_TYPE_TEXT_JSON, ANSWER_TYPE_N
 /** Which of application/json and text/json the client prefers; ANSWER_TYPE_NONE: neither (the old system then sends
  *  application/json all the same). */
 AnswerType answer_type(Str accept);
+
+/** RFC 9110 §12.5.1: would the client take either? The most specific range that matches a type decides. */
+bool accepts_json(Str accept);

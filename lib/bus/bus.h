@@ -1,16 +1,17 @@
 /*
  * bus.h - messages between contexts: outbox, relay, transport, consumer, inbox.
  *
- * Out: an action appends an outbox row in its own commit; the relay (a process of its own) publishes rows in order per aggregate
- * to a transport and deletes them once confirmed: at least once. In: a consumer takes a batch from its queue, and in one
- * commit writes the inbox row (message id) and the effect: exactly one effect, however often a message arrives.
+ * Out: an action appends an outbox row in its own commit; the relay (a process of its own) publishes rows in order per
+ * aggregate to a transport and deletes them once confirmed: at least once. In: a consumer takes a batch from its queue,
+ * and in one commit writes the inbox row (message id) and the effect: exactly one effect, however often a message
+ * arrives.
  *
  * The transport is an interface. Built in is Postgres (schema bus of BUS_DATABASE_URL); RabbitMQ joins behind the same.
  */
 #pragma once
 #include "resource/resource.h"
 
-/* --- declared messages -------------------------------------------------------------------------------------------------------- */
+/* --- declared messages -------------------------------------------------------------------------------------------- */
 
 typedef enum MessageForm {
     FORM_PLAIN,
@@ -25,9 +26,11 @@ typedef struct MessageField {
     bool may_lack; /* may be missing, and is then zero (Str: absent), as the old consumers' defaults were */
     MessageForm form;
     const char *doc;
+    char macro_end; /* of MESSAGE_FIELD, as in ATTR */
 } MessageField;
 
-#define MESSAGE_FIELD(T, json_name, field, ...)                                                                        \
+#define MESSAGE_FIELD(T, json_name, ...) MESSAGE_FIELD_(T, json_name, __VA_ARGS__, .macro_end = 0)
+#define MESSAGE_FIELD_(T, json_name, field, ...)                                                                       \
     {                                                                                                                  \
         .name = (json_name), .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                           \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
@@ -44,16 +47,16 @@ typedef struct MessageType {
 /** Struct → JSON payload in arena. ERR_NO_MEMORY. */
 MUST_USE Err message_encode(const MessageType *type, const void *message, Arena *arena, Str *ret);
 /**
- * JSON payload → struct (zeroed first), as tolerant as the old consumers: names in any case, unknown members ignored, of equal
- * names the last wins (each is converted), a decimal as number, string or null (0), text may be null. Text is borrowed from
- * payload where it has no escapes.
+ * JSON payload → struct (zeroed first), as tolerant as the old consumers: names in any case, unknown members ignored,
+ * of equal names the last wins (each is converted), a decimal as number, string or null (0), text may be null. Text is
+ * borrowed from payload where it has no escapes.
  * ERR_SYNTAX, ERR_INVALID: ctx's problem says which field and why.
  */
 MUST_USE Err message_decode(const MessageType *type, Ctx *ctx, Str payload, void *ret);
 /** Encodes and adds to the member's outgoing. */
 MUST_USE Err message_announce(Member *member, const MessageType *type, const void *message);
 
-/* --- tables that each context declares among its resources -------------------------------------------------------------------- */
+/* --- tables that each context declares among its resources -------------------------------------------------------- */
 
 /** Declares `static const Resource` objects for the context's own schema: BUS_OUTBOX(events_outbox, "events"). */
 typedef struct OutboxRow {
@@ -86,7 +89,7 @@ extern const Index OUTBOX_INDEXES[], INBOX_INDEXES[];
         .size = sizeof(InboxRow), .attributes = INBOX_ATTRIBUTES, .indexes = INBOX_INDEXES, .internal = true           \
     }
 
-/* --- transport ----------------------------------------------------------------------------------------------------------------- */
+/* --- transport ---------------------------------------------------------------------------------------------------- */
 
 typedef struct Envelope {
     Id message_id;
@@ -113,8 +116,8 @@ typedef struct Binding {
     const MessageType *type;
 } Binding;
 
-/** Handles deliveries in order; fills outcomes[i] for each, and why (absent or words for the dead letter). An error takes nothing
- *  as handled: all of them come again, and it was no attempt. */
+/** Handles deliveries in order; fills outcomes[i] for each, and why (absent or words for the dead letter). An error
+ *  takes nothing as handled: all of them come again, and it was no attempt. */
 typedef CO_FN Err (*DeliveryWork)(Envelope *messages, size_t n, DeliveryOutcome *outcomes, Str *reasons, void *data);
 
 typedef struct Transport Transport;
@@ -122,10 +125,11 @@ typedef struct TransportOps {
     /** Publishes in the given order and returns when all are confirmed (stored where a crash does not lose them). */
     CO_FN Err (*publish)(Transport *transport, const Envelope *messages, size_t n);
     /**
-     * Takes up to `most` messages of a queue, oldest first, and calls `work` with them; what work marks done is acknowledged,
-     * the rest as DeliveryOutcome says. When there is none it waits for one, but not for ever: it may return ERR_OK without
-     * having called work, and is called again. One caller per queue at a time across all processes does the work, so that order
-     * per aggregate holds; within one process nobody else may be in consume for that queue. Sets the coroutine's deadline while it works.
+     * Takes up to `most` messages of a queue, oldest first, and calls `work` with them; what work marks done is
+     * acknowledged, the rest as DeliveryOutcome says. When there is none it waits for one, but not for ever: it may
+     * return ERR_OK without having called work, and is called again. One caller per queue at a time across all
+     * processes does the work, so that order per aggregate holds; within one process nobody else may be in consume for
+     * that queue. Sets the coroutine's deadline while it works.
      */
     CO_FN Err (*consume)(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data);
     void (*free)(Transport *transport);
@@ -134,19 +138,20 @@ struct Transport {
     const TransportOps *ops;
 };
 
-/** The Postgres transport: tables of the BUS context. The pool is the transport's own (a consumer holds one of its writers while
- *  it works, so give it as many writers as queues are consumed) and is freed before it. `bindings` stays the caller's. */
+/** The Postgres transport: tables of the BUS context. The pool is the transport's own (a consumer holds one of its
+ *  writers while it works, so give it as many writers as queues are consumed) and is freed before it. `bindings` stays
+ *  the caller's. */
 MUST_USE Err transport_pg_new(Loop *loop, PgPool *pool, const Binding *bindings, Transport **ret);
 extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages */
-/** Key of the advisory lock that relays and consumers hold shared (transaction level) while a batch is in hand, and that
- *  `usher reset` takes exclusively: when it has it, no batch is half done. */
+/** Key of the advisory lock that relays and consumers hold shared (transaction level) while a batch is in hand, and
+ *  that `usher reset` takes exclusively: when it has it, no batch is half done. */
 #define BUS_GATE_LOCK 7350428811LL
 
-/* --- relay and consumers -------------------------------------------------------------------------------------------------------- */
+/* --- relay and consumers ------------------------------------------------------------------------------------------ */
 
-/** Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to end it.
- *  It holds one writer of the engine's pool while it publishes: no consumer of the same process may share that pool's only writer.
- *  The struct stays the caller's until the coroutine has ended; the same goes for Consumer. */
+/** Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine
+ *  to end it. It holds one writer of the engine's pool while it publishes: no consumer of the same process may share
+ *  that pool's only writer. The struct stays the caller's until the coroutine has ended; the same goes for Consumer. */
 typedef struct Relay {
     Engine *engine;
     Transport *transport;
@@ -167,7 +172,7 @@ typedef struct Consumer {
     Engine *engine;
     Transport *transport;
     const Subscription *subscriptions; /* ended by type == NULL */
-    size_t batch;                      /* 0: 100 */
+    size_t batch;                      /* 0: 500 */
     int attempts;                      /* then dead; 0: 3 */
     const int64_t
         *delays_ms; /* attempts - 1 of them, before attempts 2, 3 …; NULL: 500, 1000 … (recorded: at 0, 0.5, 1.5 s) */

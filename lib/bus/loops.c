@@ -8,6 +8,8 @@
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 2000
 
+const Statement ASYNC_COMMIT = {.name = "bus_async_commit", .sql = "SET LOCAL synchronous_commit = off"};
+
 static void log_step(Ctx *ctx, const char *event, const char *name, Err err, Err *last) {
     if (err == *last)
         return;
@@ -18,7 +20,7 @@ static void log_step(Ctx *ctx, const char *event, const char *name, Err err, Err
     *last = err;
 }
 
-void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep step, void *data) {
+CO_FN void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep step, void *data) {
     Err last = ERR_OK;
     int64_t backoff_ms = BACKOFF_MIN_MS;
     while (!co_is_cancelled()) {

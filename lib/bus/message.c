@@ -5,17 +5,18 @@
  * scale, instants with the offset and the seven digits they came with. Reading is as tolerant as the old consumers
  * were (contracts/messages/faults.json), because messages of the old side keep arriving while both run side by side.
  *
- * No tree is built: a payload may be megabytes (a name has no length limit), and one pass of the pull reader borrows its text.
+ * No tree is built: a payload may be megabytes (a name has no length limit), and one pass of the pull reader borrows
+ * its text.
  */
 #include "bus/bus.h"
 #include "json/json.h"
 
-/* A name as long as the longest body that is taken (30,000,000 bytes) fits; what is longer must be refused here, in the action, because
- * further on it could only block the queue. */
+/* A name as long as the longest body that is taken (30,000,000 bytes) fits; what is longer must be refused here, in the
+ * action, because further on it could only block the queue. */
 #define MESSAGE_PAYLOAD_MAX (32u * 1024 * 1024)
 #define MESSAGE_DEPTH_MAX   JSON_DEPTH_MAX
 
-/* --- writing ----------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static void write_decimal(JsonWriter *w, const MessageField *field, Decimal value) {
     if (field->form != FORM_DECIMAL_STRING) {
@@ -111,7 +112,7 @@ Err message_announce(Member *member, const MessageType *type, const void *messag
     return member_announce(member, str_c(type->name), aggregate, payload);
 }
 
-/* --- reading ----------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 static Err refuse(Ctx *ctx, const MessageField *field, const char *why) {
     return ctx_problem(ctx, ERR_INVALID, field->name, "The message's %s %s.", field->name, why);
@@ -145,7 +146,7 @@ static Err read_string(Ctx *ctx, const MessageField *field, const JsonReader *r,
 }
 
 static Err read_id(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text;
+    Str text = {0};
     Id id;
     TRY(read_string(ctx, field, r, &text));
     if (id_parse(text, ID_FORM_D, &id) != ERR_OK)
@@ -158,7 +159,7 @@ static Err read_id(Ctx *ctx, const MessageField *field, const JsonReader *r, voi
 }
 
 static Err read_instant(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text;
+    Str text = {0};
     Instant instant;
     TRY(read_string(ctx, field, r, &text));
     if (instant_parse(text, &instant) != ERR_OK)

@@ -1,13 +1,15 @@
 /*
  * relay.c - from a context's outbox to the transport, in order, at least once.
  *
- * One transaction holds the outbox's advisory lock from reading a batch to deleting it, and the transport confirms in between. A
- * crash before the delete's commit publishes the batch again; the inbox knows its ids. One relay drains an outbox at a time;
- * others stand by. Positions are drawn inside the writers' transactions and may become visible out of order, but never within one
- * aggregate: an action writes its entity's row before its outbox row, so a second change of the same entity waits for the
- * first one's commit before it draws its position. Hence rows are deleted by position, never "up to" one.
+ * One transaction holds the outbox's advisory lock from reading a batch to deleting it, and the transport confirms in
+ * between. A crash before the delete's commit publishes the batch again; the inbox knows its ids. One relay drains an
+ * outbox at a time; others stand by. Positions are drawn inside the writers' transactions and may become visible out of
+ * order, but never within one aggregate: an action writes its entity's row before its outbox row, so a second change of
+ * the same entity waits for the first one's commit before it draws its position. Hence rows are deleted by position,
+ * never "up to" one.
  *
- * Logical decoding would spare the table, and would tie us to a replication slot that fills the disk when nobody reads (README.md).
+ * Logical decoding would spare the table, and would tie us to a replication slot that fills the disk when nobody reads
+ * (README.md).
  */
 #include "base/heap.h"
 #include "bus/loops.h"
@@ -35,7 +37,7 @@ typedef struct RelayBatch {
     size_t n;
 } RelayBatch;
 
-/* --- one batch --------------------------------------------------------------------------------------------------------------- */
+/* --- one batch ---------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err take_locks(PgTx *tx, RelayBatch *b, bool *ret_locked) {
     PgParams params;
@@ -84,6 +86,7 @@ CO_FN static Err relay_body(PgTx *tx, void *arg) {
     Envelope *messages;
     bool locked;
     b->n = 0;
+    pg_tx_send(tx, &ASYNC_COMMIT, NULL);
     TRY(take_locks(tx, b, &locked));
     if (!locked)
         return ERR_OK;
@@ -114,9 +117,9 @@ CO_FN static Err relay_step(Ctx *ctx, void *data) {
     return engine_outbox_wait(state->relay->engine, &state->seen, state->poll_ms);
 }
 
-/* --- life -------------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
-static void relay_co(Ctx *ctx, void *arg) {
+CO_FN static void relay_co(Ctx *ctx, void *arg) {
     RelayState *state = arg;
     loop_steps(ctx, "relay", engine_context(state->relay->engine)->name, relay_step, state);
     heap_free(state);

@@ -1,12 +1,12 @@
 /*
- * tables.c - the bus's own tables, declared like any other: outbox and inbox of each context, queue and dead letters of the
- * Postgres transport.
+ * tables.c - the bus's own tables, declared like any other: outbox and inbox of each context, queue and dead letters of
+ * the Postgres transport.
  */
 #include "bus/bus.h"
 #include "bus_migrations.h"
 #include "bus_queries.h"
 
-/* --- in each context --------------------------------------------------------------------------------------------------------- */
+/* --- in each context ---------------------------------------------------------------------------------------------- */
 
 const Attribute OUTBOX_ATTRIBUTES[] = {
     ATTR(OutboxRow, position, .key = true, .identity = true, .required = true, .doc = "Order of append."),
@@ -34,7 +34,7 @@ const Index INBOX_INDEXES[] = {
     {0},
 };
 
-/* --- the Postgres transport -------------------------------------------------------------------------------------------------- */
+/* --- the Postgres transport --------------------------------------------------------------------------------------- */
 
 typedef struct QueuedMessage {
     int64_t position;

@@ -1,17 +1,17 @@
 /*
  * transport_pg.c - queues in Postgres: what the bus runs on where no broker is.
  *
- * Publishing is one insert and one commit for a batch. A queue is consumed inside one transaction: it holds the queue's advisory
- * lock, reads the oldest that are due, calls the work (which commits its effects elsewhere, by inbox at most once), and marks each
- * message by what became of it. If the connection or the process dies anywhere on the way, nothing is marked and the batch comes
- * again.
+ * Publishing is one insert and one commit for a batch. A queue is consumed inside one transaction: it holds the queue's
+ * advisory lock, reads the oldest that are due, calls the work (which commits its effects elsewhere, by inbox at most
+ * once), and marks each message by what became of it. If the connection or the process dies anywhere on the way,
+ * nothing is marked and the batch comes again.
  *
- * The lock makes one consumer of a queue at a time, over all processes; the others stand by. SELECT … FOR UPDATE SKIP LOCKED would let
- * them share the queue, and with it hand the second message of an aggregate to one while another still fails at the first:
- * order is what that would cost (README.md).
+ * The lock makes one consumer of a queue at a time, over all processes; the others stand by. SELECT … FOR UPDATE SKIP
+ * LOCKED would let them share the queue, and with it hand the second message of an aggregate to one while another still
+ * fails at the first: order is what that would cost (README.md).
  */
 #include "base/heap.h"
-#include "bus/bus.h"
+#include "bus/loops.h"
 #include "bus_queries.h"
 
 /* Bytes of payload in one batch: messages may be megabytes, batches of them should not be gigabytes. */
@@ -49,7 +49,7 @@ static Queue *queue_named(PgTransport *t, const char *name) {
     return NULL;
 }
 
-/* --- publish ------------------------------------------------------------------------------------------------------------------ */
+/* --- publish ------------------------------------------------------------------------------------------------------ */
 
 typedef struct Publish {
     PgTransport *t;
@@ -121,7 +121,7 @@ CO_FN static Err pg_publish(Transport *transport, const Envelope *messages, size
     return pg_transaction(p.t->pool, publish_body, &p);
 }
 
-/* --- consume -------------------------------------------------------------------------------------------------------------------- */
+/* --- consume ------------------------------------------------------------------------------------------------------ */
 
 typedef struct Consume {
     Queue *queue;
@@ -202,7 +202,8 @@ static Err mark_batch(PgTx *tx, Ctx *ctx, const Envelope *messages, size_t n, co
     return ERR_OK;
 }
 
-/* The locks are taken by a statement of their own: the next one's snapshot then sees all that the last holder committed. */
+/* The locks are taken by a statement of their own: the next one's snapshot then sees all that the last holder
+ * committed. */
 CO_FN static Err take_locks(PgTx *tx, Consume *c) {
     PgParams params;
     PgResult result;
@@ -232,6 +233,7 @@ CO_FN static Err consume_body(PgTx *tx, void *arg) {
     Envelope *messages;
     c->n = 0;
     c->next_due_ms = INT64_MAX;
+    pg_tx_send(tx, &ASYNC_COMMIT, NULL);
     TRY(take_locks(tx, c));
     if (!c->locked)
         return ERR_OK;
@@ -299,7 +301,7 @@ CO_FN static Err pg_consume(Transport *transport, const char *name, size_t most,
     return err;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void pg_free(Transport *transport) {
     heap_free(transport);

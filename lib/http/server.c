@@ -181,6 +181,7 @@ static void on_listener_closed(uv_handle_t *handle) {
 
 static void listeners_close(HttpServer *server) {
     for (size_t i = 0; i < server->n_listeners; i++) {
+        ASSERT(server->listeners != NULL);
         Listener *listener = &server->listeners[i];
         if (listener->closed)
             continue;

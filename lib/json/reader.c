@@ -145,7 +145,7 @@ static Err scan_number(JsonReader *r, size_t *ret_end) {
 }
 
 static Err read_number(JsonReader *r) {
-    size_t end;
+    size_t end = 0;
     TRY(scan_number(r, &end));
     r->lexeme = str_slice(r->input, r->at, end);
     if (end >= r->input.n && r->depth > 0) {

@@ -16,7 +16,7 @@ static void new_line(JsonWriter *w) {
         return;
     static const char blanks[] = "                                ";
     buf_add_char(w->out, '\n');
-    for (size_t n = (size_t)(w->indent * w->depth); n > 0;) {
+    for (size_t n = (size_t)w->indent * (size_t)w->depth; n > 0;) {
         size_t piece = MIN_OF(n, sizeof blanks - 1);
         buf_add_bytes(w->out, blanks, piece);
         n -= piece;

@@ -156,8 +156,8 @@ static void conn_up(PgConn *conn) {
     conn->state = CONN_UP;
     conn->backoff_ms = 0;
     conn->blocked = false;
-    if (conn->outage)
-        LOG_I(NULL, "postgres is back", F_INT("backend", PQbackendPID(conn->raw)));
+    if (conn->outage && --conn->pool->outages == 0)
+        LOG_I(NULL, "postgres is back", F_C("for", conn->pool->application_name));
     conn->outage = false;
     memset(conn->prepared, 0, sizeof *conn->prepared);
     conn_watch(conn);
@@ -234,8 +234,9 @@ void conn_lost(PgConn *conn, const char *why) {
     if (why[0] == '\0')
         why = "the connection was lost";
     pool_set_error(conn->pool, why);
-    if (!conn->outage)
-        LOG_W(NULL, "postgres is away", F_C("reason", conn->pool->last_error));
+    if (!conn->outage && conn->pool->outages++ == 0)
+        LOG_W(NULL, "postgres is away", F_C("for", conn->pool->application_name),
+              F_C("reason", conn->pool->last_error));
     conn->outage = true;
     conn_disconnect(conn, ERR_UNAVAILABLE);
     conn_retry(conn);

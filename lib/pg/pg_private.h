@@ -23,8 +23,8 @@ enum {
     PG_CHANNELS_MAX = 64,
     PG_BACKOFF_MIN_MS = 50,
     PG_BACKOFF_MAX_MS = 1000,
-    PG_RECOVER_MS = 5000, /* how long a writer may take to be rolled back before it is dropped */
-    PG_COMMIT_GRACE_MS = 30000,
+    PG_RECOVER_MS = 5000,      /* how long a writer may take to be rolled back before it is dropped */
+    PG_COMMIT_GRACE_MS = 2000, /* beyond the deadline, to learn what became of a COMMIT that was on its way */
     PG_TX_ATTEMPTS = 5
 };
 
@@ -113,7 +113,7 @@ struct PgConn {
     Timer timer; /* back-off while AWAY, time-out while CONNECTING, patience while recovering */
     int64_t backoff_ms;
     bool blocked; /* the socket takes no more for now */
-    bool outage;  /* its loss has been logged */
+    bool outage;  /* lost, and counted in the pool's outages */
 
     PgSlot *slots;
     uint64_t head, tail; /* the ring holds [head, tail) */
@@ -206,6 +206,7 @@ struct PgPool {
     int channels_n;
 
     size_t users; /* coroutines inside a call; the last one out frees a closed pool */
+    int outages;  /* connections that are lost; the first is logged, and that the last is back */
     bool closed;
     char last_error[512];
 };

@@ -66,6 +66,11 @@ static CO_FN Err tx_wait_outcome(PgTx *tx, PgConn *conn, Err reason) {
     return tx->err;
 }
 
+/* Until when a lone COMMIT is waited for: as the deadline says and the grace on top, whoever comes late. */
+static int64_t commit_until_ms(const Ctx *ctx) {
+    return MAX_OF(clock_mono_ms(), ctx->deadline_ms) + PG_COMMIT_GRACE_MS;
+}
+
 /* Sends what is in the pipeline and waits for its Sync. */
 static CO_FN Err tx_wait(PgTx *tx, TxCommit commit) {
     PgConn *conn = tx->conn;
@@ -75,7 +80,7 @@ static CO_FN Err tx_wait(PgTx *tx, TxCommit commit) {
     }
     conn_watch(conn);
     bool was = commit == COMMITS_ONLY && co_shield(true);
-    Err err = co_wait(&tx->round.wait, commit == COMMITS_ONLY ? clock_mono_ms() + PG_COMMIT_GRACE_MS : 0);
+    Err err = co_wait(&tx->round.wait, commit == COMMITS_ONLY ? commit_until_ms(tx->ctx) : 0);
     if (commit == COMMITS_ONLY)
         co_shield(was);
     if (err == ERR_OK)

@@ -1,11 +1,12 @@
 /*
  * action.c - a request's way into a set: policy, validations, the queue of its action.
  *
- * Members wait on their own coroutines; the queue only links them (Joined, on their stacks). Until a set takes a member, it may
- * leave at any moment: deadline and cancellation unlink it. Once taken, its input, arena and ctx are read and written by the set's
- * coroutine, so it waits shielded until it is decided. The tempting alternative, copying a member so that it can leave at once,
- * would have to know every pointer inside every input struct; and it would answer "timed out" for a purchase that is being
- * committed. What the shielded wait costs is bounded: the set has a deadline of its own, the latest of its members'.
+ * Members wait on their own coroutines; the queue only links them (Joined, on their stacks). Until a set takes a
+ * member, it may leave at any moment: deadline and cancellation unlink it. Once taken, its input, arena and ctx are
+ * read and written by the set's coroutine, so it waits shielded until it is decided. The tempting alternative, copying
+ * a member so that it can leave at once, would have to know every pointer inside every input struct; and it would
+ * answer "timed out" for a purchase that is being committed. What the shielded wait costs is bounded: the set has a
+ * deadline of its own, the latest of its members'.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include "resource/engine_internal.h"
 #include "runtime/log.h"
 
-/* --- checks --------------------------------------------------------------------------------------------------------------- */
+/* --- checks ------------------------------------------------------------------------------------------------------- */
 
 static bool policy_covers(const Policy *policy, const Action *action) {
     return strcmp(policy->action, "*") == 0 || strcmp(policy->action, action->name) == 0;
@@ -37,6 +38,36 @@ Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const
     for (const Validation *v = action->validations; v != NULL && v->name != NULL; v++)
         TRY(v->check(ctx, input));
     return ERR_OK;
+}
+
+size_t action_refusals(const Resource *resource, const char *name, Ctx *ctx, const void *input, Problem *ret,
+                       size_t max) {
+    const Action *action = resource_action(resource, name);
+    ASSERT(action != NULL);
+    bool allowed = action_allow(resource, action, ctx, input) == ERR_OK;
+    size_t n = 0;
+    for (const Validation *v = action->validations; allowed && v != NULL && v->name != NULL && n < max; v++) {
+        ctx->problem = (Problem){0};
+        Err err = v->check(ctx, input);
+        if (err == ERR_INVALID || err == ERR_CONFLICT)
+            ret[n++] = ctx->problem;
+    }
+    ctx->problem = (Problem){0};
+    return n;
+}
+
+/* Which attribute a conflict is about: told by the identities, when there is but one and it has one attribute. */
+static const char *conflict_field(const Resource *resource) {
+    const Identity *only = resource->identities;
+    bool one = only != NULL && only->name != NULL && only[1].name == NULL && only->attributes[1] == NULL;
+    return one ? only->attributes[0] : NULL;
+}
+
+void member_refuse_conflict(Member *member, const Resource *resource, const Action *action) {
+    if (action->conflict_message != NULL)
+        (void)member_refuse(member, ERR_CONFLICT, conflict_field(resource), "%s", action->conflict_message);
+    else
+        (void)member_refuse(member, ERR_CONFLICT, NULL, "This %s exists already.", resource->name);
 }
 
 Err member_refuse(Member *member, Err code, const char *field, const char *format, ...) {
@@ -63,7 +94,7 @@ Err member_announce(Member *member, Str type, Id aggregate, Str payload) {
     return ERR_OK;
 }
 
-/* --- the queue of an action --------------------------------------------------------------------------------------------------- */
+/* --- the queue of an action --------------------------------------------------------------------------------------- */
 
 ActionQueue *engine_queue(Engine *engine, const Action *action) {
     for (size_t i = 0; i < engine->n_actions; i++)
@@ -121,8 +152,8 @@ static bool key_set_add(KeySet *set, const Id *key) {
     return true;
 }
 
-/* Takes members in order of arrival; one that clashes with a taken one stays for the next set, and so do those that clash with it:
- * they have its key. */
+/* Takes members in order of arrival; one that clashes with a taken one stays for the next set, and so do those that
+ * clash with it: they have its key. */
 static void queue_take(Engine *engine, ActionQueue *queue) {
     KeySet keys = {0};
     size_t scanned = 0;
@@ -139,7 +170,7 @@ static void queue_take(Engine *engine, ActionQueue *queue) {
     }
 }
 
-/* --- running a set ------------------------------------------------------------------------------------------------------------- */
+/* --- running a set ------------------------------------------------------------------------------------------------ */
 
 /* After this nothing of the members may be touched: their coroutines end. */
 static void decide_all(Engine *engine) {
@@ -191,7 +222,8 @@ CO_FN static void set_co(Ctx *ctx, void *arg) {
     decide_all(engine);
 }
 
-/* One set at a time: there is one connection for writing, and while it commits the next set gathers. Queues take turns. */
+/* One set at a time: there is one connection for writing, and while it commits the next set gathers. Queues take
+ * turns. */
 void engine_start_set(Engine *engine) {
     while (!engine->set_running && engine->ready_first != NULL) {
         ActionQueue *queue = engine->ready_first;
@@ -223,7 +255,7 @@ void engine_start_set(Engine *engine) {
     }
 }
 
-/* --- the caller's side ----------------------------------------------------------------------------------------------------------- */
+/* --- the caller's side -------------------------------------------------------------------------------------------- */
 
 static void make_generated(const Resource *resource, void *input) {
     for (const Attribute *a = resource->attributes; a->name != NULL; a++) {
@@ -235,8 +267,8 @@ static void make_generated(const Resource *resource, void *input) {
     }
 }
 
-/* Derived actions clash by their row unless they say otherwise: one statement writes a row once, and tells whose messages go out
- * by the row's key. */
+/* Derived actions clash by their row unless they say otherwise: one statement writes a row once, and tells whose
+ * messages go out by the row's key. */
 static void find_clash(const ActionQueue *queue, Joined *joined) {
     const Action *action = queue->action;
     joined->clashes = true;

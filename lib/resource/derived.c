@@ -1,9 +1,10 @@
 /*
  * derived.c - create, update and destroy as the declarations say, a set in one statement.
  *
- * The statement (compose.h) writes all rows, appends the messages of those it wrote and wakes the relay; with the COMMIT in its flush a
- * set is one round trip. Its answer lists the rows it wrote: a created row that is missing was refused by an identity, an
- * updated or destroyed one was not there. Both are outcomes of one member and leave the others alone.
+ * The statement (compose.h) writes all rows, appends the messages of those it wrote and wakes the relay; with the
+ * COMMIT in its flush a set is one round trip. Its answer lists the rows it wrote: a created row that is missing was
+ * refused by an identity, an updated or destroyed one was not there. Both are outcomes of one member and leave the
+ * others alone.
  */
 #include "resource/engine_internal.h"
 
@@ -34,15 +35,11 @@ static void refuse_unwritten(const Set *set, Member *member) {
         (void)member_refuse(member, ERR_NOT_FOUND, NULL, "This %s does not exist.", set->resource->name);
         return;
     }
-    const char *message = action->conflict_message;
-    if (message != NULL)
-        (void)member_refuse(member, ERR_CONFLICT, NULL, "%s", message);
-    else
-        (void)member_refuse(member, ERR_CONFLICT, NULL, "This %s exists already.", set->resource->name);
+    member_refuse_conflict(member, set->resource, action);
 }
 
-/* Who waits for which key: open addressing, twice as many slots as members. Made before the statement leaves, because once
- * its commit is done nothing may be left that can fail. */
+/* Who waits for which key: open addressing, twice as many slots as members. Made before the statement leaves, because
+ * once its commit is done nothing may be left that can fail. */
 typedef struct Expected {
     struct {
         Member *member;
@@ -99,7 +96,7 @@ static void settle(const Set *set, const PgResult *result, Expected *expected) {
     }
 }
 
-Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) {
+CO_FN Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) {
     PgParams params;
     PgResult result;
     Expected expected;

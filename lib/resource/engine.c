@@ -1,8 +1,9 @@
 /*
  * engine.c - a context at run time: its queues, its turn hook, its outbox's wake-up.
  *
- * All that was asked in a turn is looked at once, at its end (TURN_BATCH): keyed reads leave as one statement per resource, and one
- * set is started unless one is still being committed. An idle turn costs nothing: the hook is armed by who joins.
+ * All that was asked in a turn is looked at once, at its end (TURN_BATCH): keyed reads leave as one statement per
+ * resource, and one set is started unless one is still being committed. An idle turn costs nothing: the hook is armed
+ * by who joins.
  */
 #include "resource/engine_internal.h"
 
@@ -150,7 +151,7 @@ EngineStats engine_stats(const Engine *engine) {
     return engine->stats;
 }
 
-/* --- waiting for the outbox --------------------------------------------------------------------------------------------- */
+/* --- waiting for the outbox --------------------------------------------------------------------------------------- */
 
 static void outbox_appended(Str payload UNUSED, void *data) {
     Engine *engine = data;
@@ -162,7 +163,7 @@ static void outbox_appended(Str payload UNUSED, void *data) {
     }
 }
 
-Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) {
+CO_FN Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) {
     ASSERT(engine->outbox != NULL);
     if (!engine->listening) {
         TRY(pg_listen(engine->pool, engine->outbox_channel, outbox_appended, engine));

@@ -1,14 +1,15 @@
 /*
  * engine_internal.h - what engine.c, action.c, set.c, derived.c and keyed.c share; nobody else includes it.
  *
- * An Engine is one context in one worker. Everything it owns lives in its arena, made once by engine_new. What comes and goes
- * with requests lives on the waiting coroutines' own stacks (Joined, Get) and is only linked here.
+ * An Engine is one context in one worker. Everything it owns lives in its arena, made once by engine_new. What comes
+ * and goes with requests lives on the waiting coroutines' own stacks (Joined, Get) and is only linked here.
  */
 #pragma once
 #include "base/map.h"
 #include "resource/compose.h"
 
-/* A set's members at most: past a few hundred rows a statement gains nothing, and a commit must not starve the other actions. */
+/* A set's members at most: past a few hundred rows a statement gains nothing, and a commit must not starve the other
+ * actions. */
 #define SET_MEMBERS_MAX 512
 /* How far a forming set looks behind members that clash. */
 #define SET_SCAN_MAX 4096
@@ -119,13 +120,16 @@ EngineStats engine_stats(const Engine *engine);
 /* action.c: the queues. */
 ActionQueue *engine_queue(Engine *engine, const Action *action);
 void engine_start_set(Engine *engine);
+/** The action's .conflict_message, or the standard words. */
+void member_refuse_conflict(Member *member, const Resource *resource, const Action *action);
 /** A refusal that names the policies asked, or ERR_OK. */
 MUST_USE Err action_allow(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
 
 /* keyed.c */
 void engine_start_reads(Engine *engine);
 
-/* derived.c: create, update and destroy as declared, with their messages. commit: the COMMIT goes along, nothing follows. */
+/* derived.c: create, update and destroy as declared, with their messages. commit: the COMMIT goes along, nothing
+ * follows. */
 CO_FN Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) MUST_USE;
 
 /* conditions.c: drops the members whose conditions do not hold, their outcome set. */

@@ -1,16 +1,17 @@
 /*
  * keyed.c - get by key: everything asked in one turn is one statement.
  *
- * Askers wait on their own coroutines, linked into the queue of their resource (Get, on their stacks). At the end of the turn the
- * queue becomes a batch: one coroutine, one `= ANY($1)` on the reader. Unlike a member of a set, an asker may leave at any
- * moment, also while its batch is out: the batch needs nothing of it but the link, and what has left is no longer linked.
+ * Askers wait on their own coroutines, linked into the queue of their resource (Get, on their stacks). At the end of
+ * the turn the queue becomes a batch: one coroutine, one `= ANY($1)` on the reader. Unlike a member of a set, an asker
+ * may leave at any moment, also while its batch is out: the batch needs nothing of it but the link, and what has left
+ * is no longer linked.
  *
  * Rows are decoded into each asker's own arena with their texts copied. Sharing the batch's result between askers would
  * save the copy and tie the life of every request to that of the slowest beside it.
  */
 #include "resource/engine_internal.h"
 
-/* --- lists -------------------------------------------------------------------------------------------------------------------- */
+/* --- lists -------------------------------------------------------------------------------------------------------- */
 
 static void list_add(GetList *list, Get *get) {
     get->in = list;
@@ -50,7 +51,7 @@ static void list_fail(GetList *list, Err err) {
         get_decide(list->first, err);
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------------------------ */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 /* Decoding borrows texts from the result; the asker outlives it. */
 static Err own_texts(const Resource *resource, Arena *arena, void *row) {
@@ -81,7 +82,7 @@ static Str key_bytes(const Id *key) {
     return (Str){(const char *)key->bytes, sizeof key->bytes};
 }
 
-/* --- one batch ------------------------------------------------------------------------------------------------------------------ */
+/* --- one batch ---------------------------------------------------------------------------------------------------- */
 
 /* Each key once. */
 static Err bind_keys(Ctx *ctx, const GetList *list, PgParams *params) {
@@ -178,7 +179,7 @@ void engine_start_reads(Engine *engine) {
     }
 }
 
-/* --- the caller's side ------------------------------------------------------------------------------------------------------------- */
+/* --- the caller's side -------------------------------------------------------------------------------------------- */
 
 static KeyedQueue *keyed_queue(Engine *engine, const Resource *resource) {
     for (size_t i = 0; i < engine->n_keyed; i++)
@@ -187,7 +188,7 @@ static KeyedQueue *keyed_queue(Engine *engine, const Resource *resource) {
     return NULL;
 }
 
-Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) {
+CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) {
     KeyedQueue *queue = keyed_queue(engine, resource);
     ASSERT(queue != NULL);
     if (queue->read != NULL)
@@ -205,8 +206,8 @@ Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, voi
     return get.outcome;
 }
 
-Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
-                  const PgParams *params, void **ret_rows, size_t *ret_n) {
+CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
+                        const PgParams *params, void **ret_rows, size_t *ret_n) {
     PgResult result;
     TRY(pg_query(engine->pool, statement, params, &result));
     char *rows = arena_alloc_array(ctx->arena, (size_t)result.rows, resource->size);

@@ -75,9 +75,12 @@ typedef struct Attribute {
     const char *legacy;       /* column of the old system */
     bool list;                /* Slice(Id) instead of one Id: arguments of actions only */
     const char *doc;
+    char macro_end; /* of ATTR */
 } Attribute;
 
-#define ATTR(T, field, ...)                                                                                            \
+/* The appended member lets ATTR(T, field) stand without further arguments: C17 wants one for the dots. */
+#define ATTR(T, ...) ATTR_(T, __VA_ARGS__, .macro_end = 0)
+#define ATTR_(T, field, ...)                                                                                           \
     {                                                                                                                  \
         .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
@@ -275,7 +278,7 @@ const Context *engine_context(Engine *engine);
  * ERR_REFUSED, ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT (ctx's problem says what); ERR_UNAVAILABLE, ERR_TIMEOUT,
  * ERR_LIMIT. Suspends. A set is one or two round trips.
  */
-CO_FN Err action_run(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
                      void **result) MUST_USE;
 
 /** As action_run, under conditions (may be NULL) that are checked inside the transaction. ERR_CONFLICT with
@@ -289,6 +292,10 @@ MUST_USE Err resource_fingerprint(const Resource *resource, Arena *arena, const 
 /** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
  *  first refusing validation says. */
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
+/** What every validation refuses (ERR_INVALID, ERR_CONFLICT) into at most `max` problems; returns how many. None when
+ *  no policy allows the action: action_run says so. For surfaces that report all mistakes of a request at once. */
+size_t action_refusals(const Resource *resource, const char *name, Ctx *ctx, const void *input, Problem *ret,
+                       size_t max);
 
 /**
  * Runs a ready-made set in one transaction, with `before` (may be NULL) first in it: the consumer writes its inbox rows

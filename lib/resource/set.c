@@ -1,12 +1,13 @@
 /*
  * set.c - one set, one transaction; and what becomes of its members when that fails.
  *
- * A run of a set: before, the action, the messages of those members that are still well, commit in the same flush. What fails as a
- * whole is taken apart: a serialization failure or deadlock is run again as it is (pg_transaction does that); a failure that may
- * be one member's doing sends each by itself, in order of arrival; a database that is away is everybody's outcome at once.
+ * A run of a set: before, the action, the messages of those members that are still well, commit in the same flush. What
+ * fails as a whole is taken apart: a serialization failure or deadlock is run again as it is (pg_transaction does
+ * that); a failure that may be one member's doing sends each by itself, in order of arrival; a database that is away is
+ * everybody's outcome at once.
  *
- * Each run works on copies: of the array of members (before may shorten it) and of the ctx (with memory of its own that is given
- * back between runs), so that the n-th run finds what the first found.
+ * Each run works on copies: of the array of members (before may shorten it) and of the ctx (with memory of its own that
+ * is given back between runs), so that the n-th run finds what the first found.
  */
 #include "resource/engine_internal.h"
 
@@ -20,7 +21,7 @@ typedef struct SetRun {
     bool refused; /* the run ended because a member was refused under `before` */
 } SetRun;
 
-/* --- outcomes -------------------------------------------------------------------------------------------------------------- */
+/* --- outcomes ----------------------------------------------------------------------------------------------------- */
 
 static const char *words_of(Err err) {
     switch (err) {
@@ -60,12 +61,12 @@ static void run_fail_all(SetRun *run, Err err, size_t from) {
         Member *member = run->set.members[i];
         member_fail(member, err, detail);
         if (err == ERR_CONFLICT && run->set.action->conflict_message != NULL)
-            (void)member_refuse(member, err, NULL, "%s", run->set.action->conflict_message);
+            member_refuse_conflict(member, run->set.resource, run->set.action);
     }
 }
 
-/* Would running the members by themselves only repeat it? Then it is nobody's own doing: the server is away, full (53) or
- * does not know our tables (42), or our time is up. */
+/* Would running the members by themselves only repeat it? Then it is nobody's own doing: the server is away, full (53)
+ * or does not know our tables (42), or our time is up. */
 static bool concerns_all(Err err) {
     if (err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_CANCELLED)
         return true;
@@ -89,7 +90,7 @@ static bool any_outgoing(const Set *set) {
     return false;
 }
 
-/* --- one run -------------------------------------------------------------------------------------------------------------- */
+/* --- one run ------------------------------------------------------------------------------------------------------ */
 
 /* What `after` cannot say fails the set: a write without its message must not be committed. */
 static Err announce_all(Set *set) {
@@ -135,7 +136,7 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
 CO_FN static Err run_body(PgTx *tx, void *arg) {
     SetRun *run = arg;
     arena_reset(run->scratch);
-    run->refused = false;
+    run->refused = false; /* it may be called several times */
     run->set.ctx->problem = (Problem){0};
     run->ctx = *run->set.ctx;
     run->ctx.arena = run->scratch;
@@ -160,6 +161,8 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
 }
 
 CO_FN static Err run_once(SetRun *run) {
+    run->refused = false; /* the body is not even called when there is no connection */
+    run->ctx.problem = (Problem){0};
     Err err = pg_transaction(engine_pool(run->engine), run_body, run);
     /* What run itself said through its ctx is words too; they lie in scratch and must outlive it. */
     if (err != ERR_OK && run->set.ctx->problem.code == ERR_OK && run->ctx.problem.code != ERR_OK)
@@ -167,7 +170,7 @@ CO_FN static Err run_once(SetRun *run) {
     return err;
 }
 
-/* --- the set ------------------------------------------------------------------------------------------------------------------ */
+/* --- the set ------------------------------------------------------------------------------------------------------ */
 
 /* The refused keep their outcome and drop out. */
 static void drop_refused(SetRun *run) {
@@ -221,7 +224,7 @@ CO_FN static Err run_until_decided(SetRun *run) {
     return ERR_OK;
 }
 
-Err set_run(Engine *engine, Set *set, SetBefore before, void *data) {
+CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) {
     CLEANUP(arena_freep) Arena *scratch = arena_new(SET_ARENA_BYTES);
     SetRun run = {.engine = engine, .set = *set, .before = before, .data = data, .scratch = scratch};
     run.set.members = ARENA_ARRAY(set->ctx->arena, Member *, set->n);

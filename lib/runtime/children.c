@@ -1,9 +1,9 @@
 /*
  * children.c - starting workers, and what follows when one ends.
  *
- * A death is answered by a restart after a back-off that doubles while the deaths go on, and by giving up when they come too fast:
- * a worker that cannot live hides a broken installation behind a busy supervisor. Only our own children are waited for, by pid:
- * the process may have others (the Postgres of `usher dev`).
+ * A death is answered by a restart after a back-off that doubles while the deaths go on, and by giving up when they
+ * come too fast: a worker that cannot live hides a broken installation behind a busy supervisor. Only our own children
+ * are waited for, by pid: the process may have others (the Postgres of `usher dev`).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -151,4 +151,6 @@ void supervisor_stop(Supervisor *sv, int status) {
     sd_notify_send("STOPPING=1\nSTATUS=draining");
     LOG_I(NULL, "stopping", F_INT("workers", children_running(sv)), F_INT("drain_ms", sv->options->drain_ms));
     children_signal(sv, SIGTERM);
+    if (sv->options->stopping != NULL)
+        sv->options->stopping(sv->options->settings);
 }

@@ -1,9 +1,9 @@
 /*
  * co.c - starting, suspending, waking and ending coroutines.
  *
- * The loop's own stack runs the queue of ready coroutines and is the only place that switches into one; a coroutine only ever
- * switches back there. So nothing nests: a wake, a cancellation or a timer puts into the queue and returns. A coroutine stands in
- * at most one queue, and its state says which of the four may touch it.
+ * The loop's own stack runs the queue of ready coroutines and is the only place that switches into one; a coroutine
+ * only ever switches back there. So nothing nests: a wake, a cancellation or a timer puts into the queue and returns. A
+ * coroutine stands in at most one queue, and its state says which of the four may touch it.
  */
 #include "runtime/co.h"
 

@@ -1,9 +1,9 @@
 /*
  * co_fd.c - waiting for a file descriptor.
  *
- * libuv allows one uv_poll_t per descriptor, while one coroutine may read what another writes: a watch is shared by all that
- * wait for the same descriptor and polls for the union of what they want. It lives only as long as somebody waits, because the
- * owner of the descriptor may close it afterwards without telling us. Closed handles are used again.
+ * libuv allows one uv_poll_t per descriptor, while one coroutine may read what another writes: a watch is shared by all
+ * that wait for the same descriptor and polls for the union of what they want. It lives only as long as somebody waits,
+ * because the owner of the descriptor may close it afterwards without telling us. Closed handles are used again.
  */
 #include "base/heap.h"
 #include "runtime/loop_impl.h"

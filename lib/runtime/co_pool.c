@@ -1,15 +1,18 @@
 /*
  * co_pool.c - coroutines that have ended, kept for the next ones.
  *
- * The last to end is the first to be used again: its stack is in the cache. Past CO_WARM_MAX idle ones, a stack gives its memory
- * back but keeps its addresses (cold); past CO_COLD_MAX cold ones it is unmapped. So a burst of many thousand costs memory
- * while it lasts and not afterwards, and a steady load makes no system call at all.
+ * The last to end is the first to be used again: its stack is in the cache. Past CO_WARM_MAX idle ones, a stack gives
+ * its memory back but keeps its addresses (cold); past CO_COLD_MAX cold ones it is unmapped. So a burst of many
+ * thousand costs memory while it lasts and not afterwards, and a steady load makes no system call at all.
  */
+#include <malloc.h>
+
 #include "base/heap.h"
 #include "runtime/loop_impl.h"
 
 #define CO_WARM_MAX 512
 #define CO_COLD_MAX 4096
+#define TRIM_EVERY  4096
 
 #ifdef USHER_ASAN
 #define STACK_BYTES (4 * CO_STACK_BYTES) /* red zones widen every frame */
@@ -30,6 +33,15 @@ static void push(Co **list, size_t *n, Co *co) {
     co->next = *list;
     *list = co;
     (*n)++;
+}
+
+/* The C library keeps what is freed below its newest block; after a burst that is most of it, 4 KiB of arena for
+ * each. */
+static void trim_sometimes(Loop *loop) {
+    if (++loop->n_given_back < TRIM_EVERY)
+        return;
+    loop->n_given_back = 0;
+    malloc_trim(0);
 }
 
 static void destroy(Co *co) {
@@ -85,12 +97,14 @@ void co_pool_give(Loop *loop, Co *co) {
     }
     if (loop->n_cold == CO_COLD_MAX) {
         destroy(co);
+        trim_sometimes(loop);
         return;
     }
     stack_cool(&co->stack);
     arena_free(co->arena);
     co->arena = NULL;
     push(&loop->cold, &loop->n_cold, co);
+    trim_sometimes(loop);
 }
 
 void co_pool_free(Loop *loop) {

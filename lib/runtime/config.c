@@ -1,8 +1,9 @@
 /*
  * config.c - reading the table of settings.
  *
- * All rows are read before anything is said, so that an operator mends a file once and not once per mistake. An empty variable
- * counts as absent: that is what an unset value looks like in a compose file. Values of secret settings are never repeated.
+ * All rows are read before anything is said, so that an operator mends a file once and not once per mistake. An empty
+ * variable counts as absent: that is what an unset value looks like in a compose file. Values of secret settings are
+ * never repeated.
  */
 #include "runtime/config.h"
 

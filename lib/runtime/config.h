@@ -1,8 +1,8 @@
 /*
  * config.h - settings from the environment: one table row parses, checks, documents and shows each.
  *
- * A table of Setting rows is the only place that knows a setting; `usher config` and `usher --help config` print it, `usher
- * doctor` checks it. Reading may fail (config_load: all mistakes at once, each with its mend); applying may not.
+ * A table of Setting rows is the only place that knows a setting; `usher config` and `usher --help config` print it,
+ * `usher doctor` checks it. Reading may fail (config_load: all mistakes at once, each with its mend); applying may not.
  */
 #pragma once
 #include "runtime/ctx.h"
@@ -28,8 +28,9 @@ typedef struct Setting {
     Err (*check)(Ctx *ctx, Str value); /* may be NULL; records a problem */
 } Setting;
 
-/** An empty variable counts as absent. Reads all rows (ended by env == NULL) from `getenv`-like lookup into settings (Strs in arena). All mistakes are appended to
- *  `mistakes`, one sentence a line, each saying how to mend it. ERR_INVALID when there was one. */
+/** An empty variable counts as absent. Reads all rows (ended by env == NULL) from `getenv`-like lookup into settings
+ *  (Strs in arena). All mistakes are appended to `mistakes`, one sentence a line, each saying how to mend it.
+ *  ERR_INVALID when there was one. */
 MUST_USE Err config_load(const Setting *table, void *settings, Arena *arena, const char *(*lookup)(const char *),
                          Buf *mistakes);
 /** The value as `usher config` shows it: secrets masked; nothing for an absent text. */

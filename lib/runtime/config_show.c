@@ -9,9 +9,9 @@ static size_t last_at(Str url, size_t from, size_t to) {
     return to == from ? SIZE_MAX : to - 1;
 }
 
-/* user:password@ → user:***@, up to where the host begins; returns how far it came. By RFC 3986 §3.2 the first of / ? # ends the
- * authority, but a password that should have been percent-encoded may hold any of them, so the last @ counts: better to mask a
- * piece of path than to show a piece of password. */
+/* user:password@ → user:***@, up to where the host begins; returns how far it came. By RFC 3986 §3.2 the first of / ? #
+ * ends the authority, but a password that should have been percent-encoded may hold any of them, so the last @ counts:
+ * better to mask a piece of path than to show a piece of password. */
 static size_t add_user_masked(Buf *out, Str url, size_t from) {
     ptrdiff_t question = str_index(url, '?');
     size_t at = last_at(url, from, question < 0 ? url.n : (size_t)question);

@@ -1,8 +1,8 @@
 /*
  * config_units.c - durations and sizes as people write them.
  *
- * A unit is required (but for 0), because "30" has been read as seconds and as milliseconds once too often. Sizes count in 1024,
- * as Postgres' settings do.
+ * A unit is required (but for 0), because "30" has been read as seconds and as milliseconds once too often. Sizes count
+ * in 1024, as Postgres' settings do.
  */
 #include "runtime/config_impl.h"
 

@@ -1,7 +1,8 @@
 /*
  * ctx.h - what every request, message and job carries along.
  *
- * Clock, randomness, memory, deadline and trace come from here, never from globals, so that a test can set each of them.
+ * Clock, randomness, memory, deadline and trace come from here, never from globals, so that a test can set each of
+ * them.
  */
 #pragma once
 #include "base/arena.h"
@@ -40,7 +41,8 @@ void ctx_init(Ctx *ctx, Arena *arena, int64_t deadline_ms);
 static inline void problem_clear(Ctx *ctx) {
     ctx->problem = (Problem){0};
 }
-/** Records a problem (printf into the arena) and returns its code: `return ctx_problem(ctx, ERR_INVALID, "name", "…")`. */
+/** Records a problem (printf into the arena) and returns its code: `return ctx_problem(ctx, ERR_INVALID, "name",
+ *  "…")`. */
 Err ctx_problem(Ctx *ctx, Err code, const char *field, const char *format, ...) PRINTF_LIKE(4, 5);
 
 /** A new root: random ids, sampled. */

@@ -1,10 +1,11 @@
 /*
  * log.c - levels, and the way to stderr.
  *
- * stderr is often one pipe or terminal shared with other processes, so its own O_NONBLOCK must not be touched: that flag belongs to
- * the open file description, not to us. A pipe or terminal is therefore opened once more through /proc/self/fd (a description
- * of our own, non-blocking), and a socket (journald's) is sent to with MSG_DONTWAIT. Where neither works, poll(2) asks first. What
- * cannot be written now is dropped and counted; the next line that gets through is followed by the count.
+ * stderr is often one pipe or terminal shared with other processes, so its own O_NONBLOCK must not be touched: that
+ * flag belongs to the open file description, not to us. A pipe or terminal is therefore opened once more through
+ * /proc/self/fd (a description of our own, non-blocking), and a socket (journald's) is sent to with MSG_DONTWAIT. Where
+ * neither works, poll(2) asks first. What cannot be written now is dropped and counted; the next line that gets through
+ * is followed by the count.
  */
 #include "runtime/log.h"
 

@@ -3,10 +3,10 @@
  *
  *   LOG_I(ctx, "listening", F_STR("address", address), F_INT("backlog", 511));
  *
- * On a terminal a readable line; otherwise (or with LOG_FORMAT=json) one JSON object a line: time, level, event, role, pid,
- * trace_id, span_id, fields. Written with one write(2) to stderr; never blocks a worker for long (a full pipe drops lines and
- * counts them). A library returns errors; only the top of a request, job or batch logs them, once. Values of fields named
- * password, secret, token or *_url are redacted.
+ * On a terminal a readable line; otherwise (or with LOG_FORMAT=json) one JSON object a line: time, level, event, role,
+ * pid, trace_id, span_id, fields. Written with one write(2) to stderr; never blocks a worker for long (a full pipe
+ * drops lines and counts them). A library returns errors; only the top of a request, job or batch logs them, once.
+ * Values of fields named password, secret, token or *_url are redacted.
  */
 #pragma once
 #include "runtime/ctx.h"

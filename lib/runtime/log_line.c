@@ -1,10 +1,10 @@
 /*
  * log_line.c - the two forms of a line.
  *
- * Written without lib/json, which lies beside this layer, and without an arena: a line must be possible when memory is not. Room
- * for the tail is kept from the start, so that a line that is too long is cut between fields and stays well formed. Text from
- * strangers cannot forge a line or reach the terminal's escape sequences: control bytes are escaped, malformed UTF-8 is
- * replaced.
+ * Written without lib/json, which lies beside this layer, and without an arena: a line must be possible when memory is
+ * not. Room for the tail is kept from the start, so that a line that is too long is cut between fields and stays well
+ * formed. Text from strangers cannot forge a line or reach the terminal's escape sequences: control bytes are escaped,
+ * malformed UTF-8 is replaced.
  */
 #include "runtime/log_line.h"
 

@@ -6,8 +6,8 @@
 
 #include "runtime/log.h"
 
-/* One write(2) of at most PIPE_BUF bytes to a pipe is whole or not at all (POSIX write), so that workers that share stderr never
- * cut each other's lines. */
+/* One write(2) of at most PIPE_BUF bytes to a pipe is whole or not at all (POSIX write), so that workers that share
+ * stderr never cut each other's lines. */
 #define LOG_LINE_MAX PIPE_BUF
 
 typedef struct LogLine {

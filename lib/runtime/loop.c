@@ -1,9 +1,10 @@
 /*
  * loop.c - turns over libuv.
  *
- * libuv's iteration is: timers, idle, prepare, poll, check, closing. A turn runs in check, for what the poll brought, and once
- * more in prepare, for what timers and closing handles made ready, so that nothing ready ever waits through a blocking poll. The
- * idle handle is active only when a turn had to leave something over; its only effect is that the poll returns at once.
+ * libuv's iteration is: timers, idle, prepare, poll, check, closing. A turn runs in check, for what the poll brought,
+ * and once more in prepare, for what timers and closing handles made ready, so that nothing ready ever waits through a
+ * blocking poll. The idle handle is active only when a turn had to leave something over; its only effect is that the
+ * poll returns at once.
  *
  * docs/adr/0003-event-loop-libuv.md says why libuv and not epoll by hand.
  */
@@ -49,6 +50,17 @@ void turn_hook_arm(Loop *loop, TurnHook *hook) {
         at = &(*at)->next;
     hook->next = *at;
     *at = hook;
+}
+
+void turn_hook_disarm(Loop *loop, TurnHook *hook) {
+    if (!hook->armed)
+        return;
+    TurnHook **at = &loop->hooks;
+    while (*at != hook)
+        at = &(*at)->next;
+    *at = hook->next;
+    hook->next = NULL;
+    hook->armed = false;
 }
 
 static void run_first_hook(Loop *loop) {

@@ -1,9 +1,9 @@
 /*
  * loop.h - one worker's event loop: libuv, coroutines, timers and turns.
  *
- * A *turn* is: wait for I/O, run every coroutine that became ready, run the turn-end hooks (batches are sent, sockets are
- * written), repeat the last two until nothing is ready, wait again. Whatever is asked during one turn goes out together at
- * its end: that is where grouped reads, grouped commits and single flushes come from.
+ * A *turn* is: wait for I/O, run every coroutine that became ready, run the turn-end hooks (batches are sent, sockets
+ * are written), repeat the last two until nothing is ready, wait again. Whatever is asked during one turn goes out
+ * together at its end: that is where grouped reads, grouped commits and single flushes come from.
  *
  * One loop per process; a coroutine never changes loop.
  */
@@ -29,8 +29,8 @@ Loop *loop_current(void);
 /** Monotonic milliseconds, cached at the start of the turn. */
 int64_t loop_now_ms(Loop *loop);
 
-/* Turn-end hooks, run in rising order of `rank` each time the ready queue is empty; re-armed by turn_hook_arm only, so that an
- * idle turn costs nothing. */
+/* Turn-end hooks, run in rising order of `rank` each time the ready queue is empty; re-armed by turn_hook_arm only, so
+ * that an idle turn costs nothing. */
 typedef struct TurnHook {
     void (*fn)(struct TurnHook *hook);
     int rank; /* TURN_BATCH before TURN_FLUSH before TURN_WRITE */
@@ -42,7 +42,10 @@ enum {
     TURN_FLUSH = 20, /* flush Postgres pipelines */
     TURN_WRITE = 30  /* write sockets */
 };
+/** One hook per module, not per connection: arming walks the list of those that are armed. */
 void turn_hook_arm(Loop *loop, TurnHook *hook);
+/** Before the memory of a hook that may be armed goes. */
+void turn_hook_disarm(Loop *loop, TurnHook *hook);
 
 /* Timers without an allocation: embed one; at most one firing per arm. */
 typedef struct Timer {

@@ -42,6 +42,7 @@ struct Loop {
     size_t n_live, n_peak, live_max;
     Co *warm, *cold; /* ended, to be used again; the cold ones' stacks hold no memory */
     size_t n_warm, n_cold;
+    size_t n_given_back; /* since the C library was last asked to trim */
     size_t watermark_bytes;
     bool watermark; /* USHER_STACK_WATERMARK=1 */
     bool draining;  /* co_drain: whatever is spawned is born cancelled */

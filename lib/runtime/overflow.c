@@ -1,9 +1,9 @@
 /*
  * overflow.c - the last words of a coroutine that ran into its guard.
  *
- * A fault in the guard would otherwise be a bare "Segmentation fault". The handler runs on an alternate stack, says which
- * coroutine it was when the address lies in the running one's guard, puts the former handler back and returns: the fault happens
- * again and takes its usual course (core dump, sanitizer report, death by signal).
+ * A fault in the guard would otherwise be a bare "Segmentation fault". The handler runs on an alternate stack, says
+ * which coroutine it was when the address lies in the running one's guard, puts the former handler back and returns:
+ * the fault happens again and takes its usual course (core dump, sanitizer report, death by signal).
  */
 #include <signal.h>
 #include <unistd.h>

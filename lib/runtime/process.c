@@ -1,9 +1,9 @@
 /*
  * process.c - fork, exec, and the truth about whether it worked.
  *
- * exec's failure is known only in the child; it comes back through a pipe that closes itself when exec succeeds. posix_spawn
- * would be shorter, but can neither change the user nor set PR_SET_PDEATHSIG, which must come after the change of user (the
- * kernel clears it there, prctl(2)).
+ * exec's failure is known only in the child; it comes back through a pipe that closes itself when exec succeeds.
+ * posix_spawn would be shorter, but can neither change the user nor set PR_SET_PDEATHSIG, which must come after the
+ * change of user (the kernel clears it there, prctl(2)).
  */
 #include "runtime/process.h"
 
@@ -15,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 static Err err_of(int error) {
@@ -164,8 +163,7 @@ static void wait_a_while(int pidfd, int64_t left_ms) {
         (void)poll(&ended, 1, left_ms < 0 ? -1 : (int)MIN_OF(left_ms, (int64_t)60000));
         return;
     }
-    struct timespec step = {.tv_nsec = 5 * 1000 * 1000}; /* no pidfd (before Linux 5.3): look again and again */
-    (void)nanosleep(&step, NULL);
+    (void)poll(NULL, 0, 5); /* no pidfd (before Linux 5.3): look again and again */
 }
 
 Err process_wait(pid_t pid, int64_t deadline_ms, int *ret_status) {

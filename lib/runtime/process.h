@@ -1,8 +1,8 @@
 /*
  * process.h - running another program as a child that cannot outlive us.
  *
- * For what the parent of all workers starts beside them (the Postgres of `usher dev`); workers themselves are forked by the
- * supervisor. Blocking calls: not for use inside a loop.
+ * For what the parent of all workers starts beside them (the Postgres of `usher dev`); workers themselves are forked by
+ * the supervisor. Blocking calls: not for use inside a loop.
  */
 #pragma once
 #include <sys/types.h>
@@ -24,14 +24,14 @@ typedef struct ProcessOptions {
 enum { PROCESS_KEEP = -1, PROCESS_NULL = -2 };
 
 /**
- * Starts the program; returns once it runs. Every other descriptor of ours is closed in it, signals are as a new process
- * expects them.
+ * Starts the program; returns once it runs. Every other descriptor of ours is closed in it, signals are as a new
+ * process expects them.
  *
  * ERR_NOT_FOUND  no such program, directory or interpreter
  * ERR_REFUSED    not executable, or not allowed to become that user
  * ERR_NO_MEMORY, ERR_IO
  */
 MUST_USE Err process_spawn(const ProcessOptions *options, pid_t *ret);
-/** Waits for the end. *ret_status as of waitpid(2). ERR_TIMEOUT: still runs at deadline_ms (clock_mono_ms(); 0: none). ERR_NOT_FOUND: no
- *  child of ours. */
+/** Waits for the end. *ret_status as of waitpid(2). ERR_TIMEOUT: still runs at deadline_ms (clock_mono_ms(); 0: none).
+ *  ERR_NOT_FOUND: no child of ours. */
 MUST_USE Err process_wait(pid_t pid, int64_t deadline_ms, int *ret_status);

@@ -2,9 +2,9 @@
  * stack.c - mmap'ed stacks with a guard, and Boost.Context's jump.
  *
  * The guard is made with MADV_GUARD_INSTALL where the kernel knows it (6.13): it does not split the mapping, so that
- * neighbouring stacks merge and vm.max_map_count (65,530 by default) is no bound. Elsewhere mprotect makes it, two mappings a
- * stack: some 32,700 coroutines fit, and one more is ERR_NO_MEMORY. Huge pages are refused: they would make 2 MB of a stack of
- * which one page is used.
+ * neighbouring stacks merge and vm.max_map_count (65,530 by default) is no bound. Elsewhere mprotect makes it, two
+ * mappings a stack: some 32,700 coroutines fit, and one more is ERR_NO_MEMORY. Huge pages are refused: they would make
+ * 2 MB of a stack of which one page is used.
  *
  * Boost's assembler is reached through its C symbols; docs/adr/0002-coroutines.md says why not our own.
  */
@@ -118,7 +118,8 @@ void switch_to(SwitchPoint *from, SwitchPoint *to, void *data) {
 #ifdef USHER_ASAN
     __sanitizer_start_switch_fiber(&from->fake_stack, to->low, to->size);
 #endif
-    /* journey lies on the stack that is being left, which stays until somebody comes back to it: the arriving side reads it at once. */
+    /* journey lies on the stack that is being left, which stays until somebody comes back to it: the arriving side
+     * reads it at once. */
     Transfer transfer = jump_fcontext(to->context, &journey);
     const Journey *back = transfer.data;
     if (back != NULL)

@@ -1,9 +1,9 @@
 /*
  * supervisor.c - the parent of all workers: signals in, processes out.
  *
- * No libuv here: the parent waits in one poll(2) over a signalfd and the pipes of workers that are not ready yet. It touches no socket
- * and no database, so that there is as little as possible in it that could fail; what a worker inherits from it by fork is a
- * process without loop, threads or handlers.
+ * No libuv here: the parent waits in one poll(2) over a signalfd and the pipes of workers that are not ready yet. It
+ * touches no socket and no database, so that there is as little as possible in it that could fail; what a worker
+ * inherits from it by fork is a process without loop, threads or handlers.
  */
 #include "runtime/supervisor.h"
 

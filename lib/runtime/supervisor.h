@@ -1,10 +1,10 @@
 /*
  * supervisor.h - one parent that forks single-threaded workers by role and keeps them running.
  *
- * The parent does nothing but watch: it forks, restarts a dead worker with back-off (100 ms doubling to 5 s), gives up when
- * one role dies `intensity` times within `period` (it then stops everything and exits 1: a broken installation should be seen,
- * not hidden), passes SIGTERM/SIGINT on as drain, SIGHUP as reload, and tells systemd (READY, RELOADING, STOPPING, STATUS,
- * WATCHDOG). A worker whose parent dies ends at once (PR_SET_PDEATHSIG).
+ * The parent does nothing but watch: it forks, restarts a dead worker with back-off (100 ms doubling to 5 s), gives up
+ * when one role dies `intensity` times within `period` (it then stops everything and exits 1: a broken installation
+ * should be seen, not hidden), passes SIGTERM/SIGINT on as drain, SIGHUP as reload, and tells systemd (READY,
+ * RELOADING, STOPPING, STATUS, WATCHDOG). A worker whose parent dies ends at once (PR_SET_PDEATHSIG).
  */
 #pragma once
 #include "runtime/co.h"
@@ -17,9 +17,10 @@ typedef struct Worker {
     bool draining;
 } Worker;
 
-/** One kind of worker. start sets things up on worker->loop and returns (the loop runs afterwards); ERR_*: the worker exits 1.
- *  drain (may be NULL) begins to finish: stop accepting, end what idles; it is called while the loop stands (so it may co_drain), which
- *  then runs on until the worker calls worker_drained() or the drain deadline comes. reload may be NULL. */
+/** One kind of worker. start sets things up on worker->loop and returns (the loop runs afterwards); ERR_*: the worker
+ *  exits 1. drain (may be NULL) begins to finish: stop accepting, end what idles; it is called while the loop stands
+ *  (so it may co_drain), which then runs on until the worker calls worker_drained() or the drain deadline comes. reload
+ *  may be NULL. */
 typedef struct Role {
     const char *name;
     int count;
@@ -31,19 +32,21 @@ typedef struct Role {
 typedef struct SupervisorOptions {
     const Role *roles; /* ended by name == NULL; count 0 switches a role off */
     void *settings;
-    int64_t drain_ms;               /* how long workers may finish; then SIGKILL */
-    int intensity;                  /* this many deaths of one role … */
-    int64_t period_ms;              /* … within this time, and all is stopped */
-    void (*ready)(void *settings);  /* called once in the parent when every worker has started; may be NULL */
-    Err (*prepare)(void *settings); /* called once before the first fork (bind sockets); may be NULL */
-    Err (*reload)(void *settings);  /* in the parent on SIGHUP before workers are told; may be NULL */
+    int64_t drain_ms;                 /* how long workers may finish; then SIGKILL */
+    int intensity;                    /* this many deaths of one role … */
+    int64_t period_ms;                /* … within this time, and all is stopped */
+    void (*ready)(void *settings);    /* called once in the parent when every worker has started; may be NULL */
+    Err (*prepare)(void *settings);   /* called once before the first fork (bind sockets); may be NULL */
+    Err (*reload)(void *settings);    /* in the parent on SIGHUP before workers are told; may be NULL */
+    void (*stopping)(void *settings); /* in the parent once workers have been told to drain; may be NULL */
 } SupervisorOptions;
 
-/** Runs until told to stop. Returns the exit status: 0 drained, 1 could not start, gave up, or had to kill workers that did not
- *  drain in time. The second SIGINT kills at once. */
+/** Runs until told to stop. Returns the exit status: 0 drained, 1 could not start, gave up, or had to kill workers that
+ *  did not drain in time. The second SIGINT kills at once. */
 int supervisor_run(const SupervisorOptions *options);
 void worker_drained(Worker *worker);
-/** Tells the parent that this worker serves; called by the runtime after start returns ERR_OK and the first turn is done. */
+/** Tells the parent that this worker serves; called by the runtime after start returns ERR_OK and the first turn is
+ *  done. */
 void worker_ready(Worker *worker);
 
 /** sd_notify(3) without libsystemd: sends to $NOTIFY_SOCKET when set. */

@@ -1,9 +1,9 @@
 /*
  * timers.c - many timers on one uv_timer: a binary heap of pointers to embedded Timers.
  *
- * uv_timer_t would do, but each is a handle of 152 bytes that must be closed asynchronously before its memory goes; a Timer is
- * 24 bytes inside the thing that waits and can be forgotten at once. The uv_timer is moved once before each poll instead of
- * at each arm, since most deadlines are disarmed in the turn that armed them.
+ * uv_timer_t would do, but each is a handle of 152 bytes that must be closed asynchronously before its memory goes; a
+ * Timer is 24 bytes inside the thing that waits and can be forgotten at once. The uv_timer is moved once before each
+ * poll instead of at each arm, since most deadlines are disarmed in the turn that armed them.
  */
 #include "base/clock.h"
 #include "base/heap.h"

@@ -2,8 +2,8 @@
  * trace.c - W3C trace context, traceparent (https://www.w3.org/TR/trace-context/ §3.2).
  *
  * Strict where the text is strict: lower-case hex only, all-zero ids and version ff refused, version 00 of exactly 55
- * bytes. A higher version may have more behind a further dash (§4.3), of which only the sampled bit is understood. A header
- * that is refused starts a new trace, as §4.2 asks.
+ * bytes. A higher version may have more behind a further dash (§4.3), of which only the sampled bit is understood. A
+ * header that is refused starts a new trace, as §4.2 asks.
  */
 #include "runtime/ctx.h"
 

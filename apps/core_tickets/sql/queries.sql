@@ -37,6 +37,12 @@ LEFT JOIN tickets.tickets t ON t.id = a.ticket_id AND t.event_id = a.event_id
 LEFT JOIN tickets.reservations r
        ON r.event_id = a.event_id AND r.ticket_id = a.ticket_id AND r.until_at > clock.moment
 
+-- Numbers, as asked, of users that no message has told of.
+-- name: users_unknown :many
+SELECT a.n
+FROM unnest($1::uuid[]) WITH ORDINALITY AS a (user_id, n)
+WHERE NOT EXISTS (SELECT 1 FROM tickets.users u WHERE u.id = a.user_id)
+
 -- Takes or extends holds until 15 minutes past $4. A live hold of somebody else is left alone, and missing in the count.
 -- In order of key, as above.
 -- name: reservations_take :exec

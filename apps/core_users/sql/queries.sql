@@ -6,6 +6,12 @@ SELECT id, full_name, email, user_type
 FROM users.users
 ORDER BY id
 
+-- Who has an address; the digest is the unique index's expression.
+-- name: users_by_email :many
+SELECT u.id
+FROM users.users u
+WHERE sha256(decode(replace(u.email, '\', '\\'), 'escape')) = sha256(decode(replace($1::text, '\', '\\'), 'escape'))
+
 -- Users asked for ($1), and whoever has an asked address ($2). The digest is the unique index's expression.
 -- name: users_concerned_lock :many User
 SELECT u.id, u.full_name, u.email, u.user_type

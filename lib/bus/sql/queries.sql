@@ -5,19 +5,20 @@
 SELECT pg_try_advisory_xact_lock_shared($1), pg_try_advisory_xact_lock(hashtextextended('usher consume ' || $2::text, 0));
 
 -- The oldest that are due: up to $2, and up to $3 bytes of payload but at least one. A message that waits for its retry holds back
--- those behind it that are of its aggregate, and nobody else.
+-- those behind it that are of its aggregate, and nobody else. One time for the whole statement: with clock_timestamp() a message could
+-- become due between its own row's look and that of one behind it, and be overtaken.
 -- name: bus_consume :many
 SELECT position, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt
   FROM (SELECT d.*, sum(octet_length(d.payload)::bigint) OVER (ORDER BY d.position) - octet_length(d.payload) AS before
           FROM (SELECT *
                   FROM bus.messages AS m
                  WHERE m.queue = $1
-                   AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())
+                   AND (m.not_before IS NULL OR m.not_before <= statement_timestamp())
                    AND NOT EXISTS (SELECT 1
                                      FROM bus.messages AS w
                                     WHERE w.queue = m.queue AND w.aggregate = m.aggregate
                                       AND w.position < m.position AND w.attempt > 0
-                                      AND w.not_before > clock_timestamp())
+                                      AND w.not_before > statement_timestamp())
                  ORDER BY m.position
                  LIMIT $2::integer) AS d) AS b
  WHERE before < $3::bigint

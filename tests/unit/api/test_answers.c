@@ -126,12 +126,35 @@ static const struct {
     {",,", ANSWER_TYPE_JSON},
 };
 
+static const struct {
+    const char *accept;
+    bool json;
+} acceptable[] = {
+    {NULL, true},
+    {"", true},
+    {",,", true},
+    {"*/*", true},
+    {"text/json", true},
+    {"image/png, application/*;q=0.001", true},
+    {"image/png, text/html", false},
+    {"application/json;q=0", false},
+    {"*/*;q=0", false},
+    {"application/json;q=0, */*;q=0.1", true}, /* text/json */
+    {"*/*, application/json;q=0, text/json;q=0.0", false},
+    {"text/*;q=0, text/json", true},
+    {"application/json;v=1", false},
+};
+
 static void test_media_types(void **state) {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(body_types); i++)
         assert_int_equal(body_type(str_c(body_types[i].header)), body_types[i].type);
     for (size_t i = 0; i < ARRAY_LEN(answer_types); i++)
         assert_int_equal(answer_type(str_c(answer_types[i].header)), answer_types[i].type);
+    for (size_t i = 0; i < ARRAY_LEN(acceptable); i++) {
+        if (accepts_json(str_c(acceptable[i].accept)) != acceptable[i].json)
+            fail_msg("Accept: %s", acceptable[i].accept);
+    }
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */

@@ -409,7 +409,7 @@ static void test_all_rules(void **state) {
                  "alphanumerical characters\",\"Name cannot be empty\"]}"));
     style.domain_errors_untyped = false;
     assert_int_equal(bind_and_answer(&event_payload, body, &style, arena, &object, &res), ERR_INVALID);
-    assert_true(str_find(buf_str(&res.body), STR("\"errors\":{\"name\":[\"Name can only have alphanumerical "
+    assert_true(str_find(buf_str(&res.body), STR("\"errors\":{\"EventName\":[\"Name can only have alphanumerical "
                                                  "characters\",\"Name cannot be empty\"]},\"traceId\"")) > 0);
 }
 

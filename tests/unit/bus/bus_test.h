@@ -7,7 +7,7 @@
 #include "../resource/engine_test.h"
 #include "bus/bus.h"
 
-/* --- the message ---------------------------------------------------------------------------------------------------------------- */
+/* --- the message -------------------------------------------------------------------------------------------------- */
 
 typedef enum Mood {
     FINE,
@@ -53,7 +53,7 @@ static bool anyone(const Ctx *ctx, const Action *action, const void *input) {
 }
 static const Policy policies[] = {{"*", "anyone", anyone}, {0}};
 
-/* --- unit_src --------------------------------------------------------------------------------------------------------------------- */
+/* --- unit_src ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Counter {
     Id id;
@@ -115,9 +115,13 @@ static const Resource counters = {
 };
 static const Resource src_outbox = BUS_OUTBOX("unit_src");
 static const Resource *const src_resources[] = {&counters, &src_outbox, NULL};
-static const Context src_context = {.name = "unit_src", .schema = "unit_src", .resources = src_resources};
+static const Context src_context = {.name = "unit_src",
+                                    .schema = "unit_src",
+                                    .role = "unit_src",
+                                    .database_env = "DATABASE_URL",
+                                    .resources = src_resources};
 
-/* --- unit_dst ---------------------------------------------------------------------------------------------------------------------- */
+/* --- unit_dst ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Note {
     int64_t position;
@@ -199,10 +203,14 @@ static const Resource notes = {
 };
 static const Resource dst_inbox = BUS_INBOX("unit_dst");
 static const Resource *const dst_resources[] = {&notes, &dst_inbox, NULL};
-static const Context dst_context = {.name = "unit_dst", .schema = "unit_dst", .resources = dst_resources};
+static const Context dst_context = {.name = "unit_dst",
+                                    .schema = "unit_dst",
+                                    .role = "unit_dst",
+                                    .database_env = "DATABASE_URL",
+                                    .resources = dst_resources};
 static const Subscription subscriptions[] = {{&COUNTED, &notes, "note"}, {&COUNTED_TOO, &notes, "note"}, {0}};
 
-/* --- all of it running --------------------------------------------------------------------------------------------------------------- */
+/* --- all of it running -------------------------------------------------------------------------------------------- */
 
 typedef struct TestBus {
     PgPool *src_pool, *relay_pool, *dst_pool, *bus_pool;

@@ -6,7 +6,28 @@
 static const Statement COUNT_LEFT = {
     "unit_left", "SELECT (SELECT count(*) FROM unit_src.outbox) + (SELECT count(*) FROM bus.messages)", false};
 
-/* --- producers ------------------------------------------------------------------------------------------------------------------- */
+/* --- declarations ------------------------------------------------------------------------------------------------- */
+
+static void declarations_and_queries_fit_the_database(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    static const Context *const contexts[] = {&BUS_CONTEXT, &src_context, &dst_context};
+    Arena *arena = arena_new((size_t)16 * 1024 * 1024);
+    Buf mistakes = buf_new(arena, 65536);
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    PGconn *conn = PQconnectdb(getenv("DATABASE_URL"));
+    for (size_t i = 0; i < ARRAY_LEN(contexts); i++) {
+        size_t n = context_verify(contexts[i], &mistakes);
+        n += context_verify_database(&ctx, contexts[i], conn, &mistakes);
+        if (n > 0)
+            fail_msg("%.*s", STR_ARG(buf_str(&mistakes)));
+    }
+    PQfinish(conn);
+    arena_free(arena);
+}
+
+/* --- producers ---------------------------------------------------------------------------------------------------- */
 
 enum { COUNTERS = 20, ROUNDS = 10 };
 
@@ -60,7 +81,7 @@ static void run_all(Ctx *ctx, void *arg) {
     wait_until_drained(ctx);
 }
 
-/* --- the plain way --------------------------------------------------------------------------------------------------------------- */
+/* --- the plain way ------------------------------------------------------------------------------------------------ */
 
 static void each_message_has_one_effect_in_order(void **state) {
     (void)state;
@@ -90,7 +111,73 @@ static void order_survives_random_failures(void **state) {
     assert_int_equal(count_disorder(), 0);
 }
 
-/* --- repetitions ---------------------------------------------------------------------------------------------------------------------- */
+/* --- stand-bys ---------------------------------------------------------------------------------------------------- */
+
+typedef struct StandBy {
+    PgPool *relay_pool, *dst_pool, *bus_pool;
+    Engine *relay_engine, *dst;
+    Relay relay;
+    Consumer consumer;
+    Co *relay_co, *consumer_co;
+} StandBy;
+static StandBy second;
+
+static void second_start(void) {
+    second = (StandBy){.relay_pool = bus_pool("usher relay 2", 1),
+                       .dst_pool = bus_pool("usher dst 2", 1),
+                       .bus_pool = bus_pool("usher bus 2", 2)};
+    assert_int_equal(engine_new(test.loop, &src_context, second.relay_pool, &second.relay_engine), ERR_OK);
+    assert_int_equal(engine_new(test.loop, &dst_context, second.dst_pool, &second.dst), ERR_OK);
+    second.relay = bus.relay;
+    second.consumer = bus.consumer;
+    second.relay.engine = second.relay_engine;
+    second.consumer.engine = second.dst;
+    assert_int_equal(transport_pg_new(test.loop, second.bus_pool, bindings, &second.relay.transport), ERR_OK);
+    second.consumer.transport = second.relay.transport;
+    assert_int_equal(relay_start(test.loop, &second.relay, &second.relay_co), ERR_OK);
+    assert_int_equal(consumer_start(test.loop, &second.consumer, &second.consumer_co), ERR_OK);
+}
+
+static void second_end(void) {
+    assert_int_equal(co_drain(test.loop, clock_mono_ms() + 20000), ERR_OK);
+    engine_free(second.relay_engine);
+    engine_free(second.dst);
+    pg_pool_free(second.relay_pool);
+    pg_pool_free(second.dst_pool);
+    pg_pool_free(second.bus_pool);
+    second.relay.transport->ops->free(second.relay.transport);
+}
+
+/* Half way the first of each pair ends. */
+static void run_with_two(Ctx *ctx, void *arg) {
+    (void)arg;
+    produce_all(ctx, RANDOM_FAILURE, ROUNDS);
+    while (producing > COUNTERS / 2)
+        CHECK_ERR(co_yield (), ERR_OK);
+    co_cancel(bus.relay_co);
+    co_cancel(bus.consumer_co);
+    while (producing > 0)
+        CHECK_ERR(co_yield (), ERR_OK);
+    wait_until_drained(ctx);
+}
+
+static void two_of_each_keep_order(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    static const int64_t delays[99] = {0, 1};
+    bus.relay.batch = bus.consumer.batch = 5;
+    bus.relay.poll_ms = 5;
+    bus.consumer.attempts = 100;
+    bus.consumer.delays_ms = delays;
+    bus_start();
+    second_start();
+    test_run(run_with_two, NULL);
+    second_end();
+    assert_int_equal(test_sql("SELECT count(*) FROM bus.dead"), 0);
+    assert_int_equal(count_disorder(), 0);
+}
+
+/* --- repetitions -------------------------------------------------------------------------------------------------- */
 
 typedef struct Doubling {
     Transport transport;
@@ -134,7 +221,7 @@ static void a_repeated_message_has_no_second_effect(void **state) {
     arena_free(doubling_arena);
 }
 
-/* --- what cannot be served ------------------------------------------------------------------------------------------------------------- */
+/* --- what cannot be served ---------------------------------------------------------------------------------------- */
 
 static void publish_by_hand(Ctx *ctx, void *arg) {
     (void)arg;
@@ -202,7 +289,7 @@ static void what_cannot_be_served_goes_aside_and_the_rest_goes_on(void **state) 
     assert_int_equal(test_sql("SELECT count(*) FROM unit_dst.inbox"), 7);
 }
 
-/* --- traces -------------------------------------------------------------------------------------------------------------------------- */
+/* --- traces ------------------------------------------------------------------------------------------------------- */
 
 static char trace_id[33];
 
@@ -225,7 +312,7 @@ static void the_effect_continues_the_causes_trace(void **state) {
     assert_int_equal(test_sql(sql), 2);
 }
 
-/* --- the gate ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the gate ----------------------------------------------------------------------------------------------------- */
 
 static const Statement CLOSE = {"unit_close", "SELECT pg_advisory_xact_lock($1::bigint)", true};
 static const Statement SNAPSHOT = {
@@ -274,7 +361,7 @@ static void a_closed_gate_stops_everything_between_batches(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_dst.notes WHERE counter::text NOT LIKE '%63'"), 0);
 }
 
-/* --- killed servers ------------------------------------------------------------------------------------------------------------------- */
+/* --- killed servers ----------------------------------------------------------------------------------------------- */
 
 /* One connection of the four pools, drawn by the seed; one time in eight all of them. */
 static const Statement KILL = {
@@ -330,8 +417,10 @@ static void nothing_is_lost_doubled_or_reordered_under_fire(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bus_set_up, bus_tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(declarations_and_queries_fit_the_database),
         TEST(each_message_has_one_effect_in_order),
         TEST(order_survives_random_failures),
+        TEST(two_of_each_keep_order),
         TEST(a_repeated_message_has_no_second_effect),
         TEST(what_cannot_be_served_goes_aside_and_the_rest_goes_on),
         TEST(the_effect_continues_the_causes_trace),

@@ -2,8 +2,8 @@
  * context_db.h - a context on a real, freshly migrated Postgres, asked by several workers at once.
  *
  * A worker of usher is an engine with a pool of its own; several of them on one loop contend in Postgres exactly as
- * processes do. cmocka's assertions may not be used inside coroutines, so each Ask notes its outcome and the test looks at
- * them afterwards.
+ * processes do. cmocka's assertions may not be used inside coroutines, so each Ask notes its outcome and the test looks
+ * at them afterwards.
  */
 #pragma once
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /*
- * recordings.h - what the tests of the contexts share: quirks in both positions, and the recorded conversations as tables.
+ * recordings.h - what the tests of the contexts share: quirks in both positions, and the recorded conversations as
+ * tables.
  */
 #pragma once
 #include <setjmp.h>

@@ -1,8 +1,9 @@
 /*
  * test_arbitration.c - however requests fall into sets, the answers are those of one after another.
  *
- * A seeded property test: random creates and updates, cut into sets at random, against a naive model that books one at a
- * time in a plain list with the textbook test for overlap. Events have a length here (the odd ones without are scenario 06's).
+ * A seeded property test: random creates and updates, cut into sets at random, against a naive model that books one at
+ * a time in a plain list with the textbook test for overlap. Events have a length here (the odd ones without are
+ * scenario 06's).
  */
 #include "recordings.h"
 

@@ -190,6 +190,20 @@ static void claims_of_a_set_do_not_mix(void **state) {
     assert_false(seats[FREE_1].taken);
 }
 
+/* Whoever found out that a buyer is unknown (quirk reserve-anything off) is told so before any seat is looked at. */
+static void unknown_users_get_nothing(void **state) {
+    (void)state;
+    Seat seats[6];
+    fresh_seats(seats);
+    const size_t list[] = {FREE_0, BOBS};
+    Claim claim = {.user_id = id_no(ANN), .user_unknown = true, .seats = list, .n = 2};
+    claims_reserve(seats, &claim, 1);
+    assert_int_equal(claim.refusal, TICKETS_USER_UNKNOWN);
+    claims_purchase(seats, &claim, 1);
+    assert_int_equal(claim.refusal, TICKETS_USER_UNKNOWN);
+    assert_false(seats[FREE_0].taken);
+}
+
 #define MODEL_SEATS 12
 #define MODEL_USERS 5
 
@@ -311,6 +325,7 @@ static void each_refusal_has_its_words(void **state) {
         {TICKETS_RESERVED, ERR_CONFLICT, "Tickets already reserved"},
         {TICKETS_UNKNOWN, ERR_INVALID, "One or more tickets do not exist"},
         {TICKETS_SOLD, ERR_CONFLICT, "Tickets are not available"},
+        {TICKETS_USER_UNKNOWN, ERR_INVALID, "User does not exist"},
     };
     for (size_t i = 0; i < ARRAY_LEN(WORDS); i++) {
         Ctx ctx = test_ctx();
@@ -327,6 +342,7 @@ int main(void) {
         cmocka_unit_test(holds_are_taken_in_the_order_of_the_list),
         cmocka_unit_test(of_256_buyers_of_one_seat_the_first_gets_it),
         cmocka_unit_test(claims_of_a_set_do_not_mix),
+        cmocka_unit_test(unknown_users_get_nothing),
         cmocka_unit_test(sets_decide_as_one_after_another),
         cmocka_unit_test(a_sold_seat_shows_its_hold_only_by_quirk),
         cmocka_unit_test(each_refusal_has_its_words),

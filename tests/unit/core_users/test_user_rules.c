@@ -93,7 +93,8 @@ static const struct {
 static void updates_are_checked_in_the_old_order(void **state) {
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(UPDATES); i++) {
-        User users[] = {{id_no(1), STR("Ann"), STR("ann@x.io"), 0}, {id_no(2), STR("Bob"), STR("bob@x.io"), 1}};
+        User users[] = {{.id = id_no(1), .full_name = STR("Ann"), .email = STR("ann@x.io"), .user_type = 0},
+                        {.id = id_no(2), .full_name = STR("Bob"), .email = STR("bob@x.io"), .user_type = 1}};
         User wish = {.id = id_no(UPDATES[i].id), .full_name = str_c(UPDATES[i].name), .email = str_c(UPDATES[i].email)};
         UserAsk ask = {.user = &wish};
         users_arbitrate_updates(users, 2, &ask, 1);
@@ -109,7 +110,8 @@ static void updates_are_checked_in_the_old_order(void **state) {
 
 static void an_address_left_in_the_set_is_free_for_those_behind(void **state) {
     (void)state;
-    User users[] = {{id_no(1), STR("A"), STR("a@x.io"), 0}, {id_no(2), STR("B"), STR("b@x.io"), 0}};
+    User users[] = {{.id = id_no(1), .full_name = STR("A"), .email = STR("a@x.io")},
+                    {.id = id_no(2), .full_name = STR("B"), .email = STR("b@x.io")}};
     User b_leaves = {.id = id_no(2), .full_name = STR("B"), .email = STR("c@x.io")};
     User a_takes = {.id = id_no(1), .full_name = STR("A"), .email = STR("b@x.io")};
     UserAsk asks[] = {{.user = &a_takes}, {.user = &b_leaves}, {.user = &a_takes}};

@@ -337,8 +337,8 @@ static void every_allocation_fails_once(void **state) {
     (void)state;
     static const char *const sent[] = {
         GET_CLOSE("/big?100000"),
-        "POST /echo HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: "
-        "chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        ("POST /echo HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
         "GET /%61 HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
         "GET /x HTTP/3.0\r\n\r\n",
     };

@@ -1,6 +1,6 @@
 /*
- * test_messages.c - every recorded payload is read and written again to the byte; every recorded oddity is judged as the old
- * consumers judged it.
+ * test_messages.c - every recorded payload is read and written again to the byte; every recorded oddity is judged as
+ * the old consumers judged it.
  */
 #include <glob.h>
 #include <stdlib.h>
@@ -85,7 +85,7 @@ static Str message_bytes(Str envelope) {
     }
 }
 
-/* --- recordings ---------------------------------------------------------------------------------------------------------- */
+/* --- recordings --------------------------------------------------------------------------------------------------- */
 
 static int check_recording(const char *path) {
     int checked = 0;
@@ -128,7 +128,7 @@ static void every_recorded_payload_is_written_as_it_was_read(void **state) {
     print_message("%d recorded payloads\n", checked);
 }
 
-/* --- what the old consumers took ------------------------------------------------------------------------------------------- */
+/* --- what the old consumers took ---------------------------------------------------------------------------------- */
 
 #define ID    "\"id\":\"e540705f-4fdf-4065-8bfc-ae7412b9e4e4\""
 #define DATES "\"startDate\":\"2095-05-05T10:00:00Z\",\"endDate\":\"2095-05-05T12:00:00Z\""

@@ -1,5 +1,6 @@
 /*
- * engine_test.h - a small context to run sets on: things with a unique name, and one action that can be told to misbehave.
+ * engine_test.h - a small context to run sets on: things with a unique name, and one action that can be told to
+ * misbehave.
  */
 #pragma once
 #include <glob.h>

@@ -5,17 +5,17 @@
 
 static const Attribute attributes[] = {
     ITEM_ID,
-    ATTR(Item, title),
+    ATTR(Item, title, .doc = NULL),
     ATTR(Item, price, .required = true),
     ATTR(Item, stock, .required = true),
     ATTR(Item, rank, .required = true),
     ATTR(Item, views, .required = true),
     ATTR(Item, sold, .required = true),
-    ATTR(Item, owner_id),
+    ATTR(Item, owner_id, .doc = NULL),
     ATTR(Item, made_at, .required = true),
-    ATTR(Item, gone_at),
+    ATTR(Item, gone_at, .doc = NULL),
     ATTR(Item, seen_at, .required = true, .coarse = true),
-    ATTR(Item, extra),
+    ATTR(Item, extra, .doc = NULL),
     {0},
 };
 static const Resource item = {

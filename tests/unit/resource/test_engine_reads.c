@@ -144,8 +144,10 @@ static void leavers(Ctx *ctx, void *arg) {
     while (asks[N - 1].value == 0)
         CHECK_ERR(co_yield (), ERR_OK);
     for (int i = 0; i < N; i++) {
-        CHECK(i % 2 == 1 || asks[i].err == ERR_CANCELLED);
-        CHECK(i % 2 == 0 || (asks[i].err == ERR_OK && asks[i].value == asks[i].id));
+        bool answered = asks[i].err == ERR_OK && asks[i].value == asks[i].id;
+        bool quick = arg != NULL && answered; /* the answer came before we could cancel */
+        CHECK(i % 2 == 1 || asks[i].err == ERR_CANCELLED || quick);
+        CHECK(i % 2 == 0 || answered);
     }
 }
 

@@ -380,11 +380,12 @@ static void test_bad_snapshots(void **state) {
         "{\"format\":1,\"schema\":\"shop\",\"tables\":[7]}",
         "{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a;drop\"}]}",
         "{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a\",\"columns\":[{\"name\":\"b\"}]}]}",
-        "{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a\",\"columns\":[{\"name\":\"b\",\"type\":"
-        "\"x\\u0000y\"}],"
-        "\"constraints\":[],\"indexes\":[]}]}",
-        "{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a\",\"columns\":[],\"constraints\":[{\"name\":\"c\","
-        "\"definition\":\"d\",\"kind\":\"foreign key\"}],\"indexes\":[]}]}",
+        ("{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a\",\"columns\":[{\"name\":\"b\",\"type\":"
+         "\"x\\u0000y\"}],"
+         "\"constraints\":[],\"indexes\":[]}]}"),
+        ("{\"format\":1,\"schema\":\"shop\",\"tables\":[{\"name\":\"a\",\"columns\":[],\"constraints\":[{\"name\":"
+         "\"c\","
+         "\"definition\":\"d\",\"kind\":\"foreign key\"}],\"indexes\":[]}]}"),
     };
     Shop shop;
     shop_init(&shop, ATTRIBUTES(ITEM_ID));

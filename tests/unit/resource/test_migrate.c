@@ -270,6 +270,13 @@ static void test_killed_online(void **state) {
     verify_is(ERR_OK);
 }
 
+/* In a child: the one step, and an end that leaks nothing. */
+static void migrate_and_exit(Err connected, PGconn *own) {
+    Err err = connected == ERR_OK ? migrate_up(&ctx, &shop.context, own, 0, &report) : connected;
+    PQfinish(own);
+    _exit(err == ERR_OK ? 0 : 1);
+}
+
 /* Another session holds the table for a moment: lock_timeout ends the wait, and a later attempt gets it. The holder
  * lets go when it sees that the migrator has already given up once. */
 static void test_lock_is_waited_for(void **state) {
@@ -278,13 +285,14 @@ static void test_lock_is_waited_for(void **state) {
     ASSERT_ERR(migrate_up(&ctx, &shop.context, conn, 0, &report), ERR_OK);
     shop.migrations[1] = (Migration){2, "two", "ALTER TABLE shop.items ADD COLUMN two integer;",
                                      "ALTER TABLE shop.items DROP COLUMN two;", shop.migrations[0].snapshot};
-    PGconn *holder = connect_or_skip();
+    static PGconn *holder; /* the child's copy is not lost to valgrind */
+    holder = connect_or_skip();
     sql(holder, "BEGIN; LOCK TABLE shop.items IN ACCESS SHARE MODE");
     pid_t child = fork();
     if (child == 0) {
-        PGconn *own;
+        PGconn *own = NULL;
         Err err = pg_sync_connect(&ctx, str_c(getenv("DATABASE_URL")), (Str){0}, &own);
-        _exit(err == ERR_OK && migrate_up(&ctx, &shop.context, own, 0, &report) == ERR_OK ? 0 : 1);
+        migrate_and_exit(err, own);
     }
     while (strcmp(ask(conn, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"), "t") != 0)
         ;
@@ -307,9 +315,9 @@ static void test_two_migrators(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(children); i++) {
         children[i] = fork();
         if (children[i] == 0) {
-            PGconn *own;
+            PGconn *own = NULL;
             Err err = pg_sync_connect(&ctx, str_c(getenv("DATABASE_URL")), (Str){0}, &own);
-            _exit(err == ERR_OK && migrate_up(&ctx, &shop.context, own, 0, &report) == ERR_OK ? 0 : 1);
+            migrate_and_exit(err, own);
         }
     }
     for (size_t i = 0; i < ARRAY_LEN(children); i++) {

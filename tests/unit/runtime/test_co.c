@@ -148,7 +148,8 @@ static void every_wait_ends_at_the_nearest_deadline(void **state) {
     }
 }
 
-/* Deadlines are counted from inside a turn, whose time stands still: however slow the machine, they lie ahead of the waits. */
+/* Deadlines are counted from inside a turn, whose time stands still: however slow the machine, they lie ahead of the
+ * waits. */
 static void spawn_with_deadlines(Ctx *ctx, void *arg) {
     (void)ctx;
     static const int after_ms[] = {9, 3, 12, 6};
@@ -171,7 +172,8 @@ static void deadlines_pass_in_their_order(void **state) {
     assert_string_equal(story.text, "abcd");
 }
 
-/* The deadline has passed and the waiter is queued; a wake that comes before it runs hands something over and must win. */
+/* The deadline has passed and the waiter is queued; a wake that comes before it runs hands something over and must
+ * win. */
 typedef struct Race {
     Waiter waiter;
     Timer timer;

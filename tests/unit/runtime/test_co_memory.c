@@ -164,7 +164,8 @@ static void every_refused_allocation_is_an_error(void **state) {
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
 
-/* The compiler is told that somebody else looks at the frame, or it would shrink it and make a loop of the recursion. */
+/* The compiler is told that somebody else looks at the frame, or it would shrink it and make a loop of the
+ * recursion. */
 static __attribute__((noinline)) int use_stack(int bytes) {
     char frame[1024];
     memset(frame, 1, sizeof frame);

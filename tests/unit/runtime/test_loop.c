@@ -160,6 +160,22 @@ static void a_hook_may_arm_a_lower_rank(void **state) {
     assert_string_equal(story.text, "fbw");
 }
 
+static void a_disarmed_hook_does_not_run(void **state) {
+    Loop *loop = *state;
+    Story story = {0};
+    TellingHook flush = {{.fn = tell_hook, .rank = TURN_FLUSH}, loop, &story, 'f', NULL, NULL};
+    TellingHook batch = {{.fn = tell_hook, .rank = TURN_BATCH}, loop, &story, 'b', NULL, NULL};
+    turn_hook_arm(loop, &batch.hook);
+    turn_hook_arm(loop, &flush.hook);
+    turn_hook_disarm(loop, &flush.hook);
+    turn_hook_disarm(loop, &flush.hook);
+    loop_run(loop);
+    assert_string_equal(story.text, "b");
+    turn_hook_arm(loop, &flush.hook);
+    loop_run(loop);
+    assert_string_equal(story.text, "bf");
+}
+
 /* --- running and stopping ---------------------------------------------------------------------------------------- */
 
 static void stop_it(Ctx *ctx, void *arg) {
@@ -244,6 +260,7 @@ int main(void) {
         LOOP_TEST(hooks_run_by_rank),
         LOOP_TEST(coroutines_run_before_hooks_and_again_between_them),
         LOOP_TEST(a_hook_may_arm_a_lower_rank),
+        LOOP_TEST(a_disarmed_hook_does_not_run),
         LOOP_TEST(stop_ends_the_turn_though_something_is_ready),
         LOOP_TEST(yielding_does_not_starve_the_loop),
         LOOP_TEST(waking_each_other_does_not_starve_the_loop),

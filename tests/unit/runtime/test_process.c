@@ -109,7 +109,8 @@ static void signals_are_those_of_a_new_process(void **state) {
     sigprocmask(SIG_SETMASK, &before, NULL);
     signal(SIGPIPE, SIG_DFL);
     assert_int_equal(blocked, 0);
-    /* 32 and 33 belong to the C library, which lets nobody touch them; whoever started the tests may have ignored them. */
+    /* 32 and 33 belong to the C library, which lets nobody touch them; whoever started the tests may have ignored
+     * them. */
     assert_int_equal(ignored & ~(UINT64_C(3) << 31), 0);
 }
 
