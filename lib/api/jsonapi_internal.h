@@ -140,6 +140,10 @@ MUST_USE Err api_render(ApiCall *call, const ApiPage *page);
 void api_begin_document(JsonWriter *w);
 void api_add_content_type(Response *res);
 
+/* --- jsonapi_serve.c --- */
+/** Route.handler of every route of this surface. */
+CO_FN void api_handler(Request *req, Response *res, void *data);
+
 /* --- jsonapi_fetch.c, jsonapi_write.c --- */
 CO_FN Err api_serve_root(ApiCall *call) MUST_USE;
 CO_FN Err api_serve_list(ApiCall *call) MUST_USE;

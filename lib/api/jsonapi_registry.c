@@ -5,6 +5,7 @@
  * again as an attribute, unless the attribute has a form of its own (names for numbers).
  */
 #include "api/jsonapi_internal.h"
+#include "api/schema.h"
 
 #define ROUTES_MAX 256
 
@@ -170,8 +171,6 @@ static Err add_relationships(Making *m, const Context *context, const Resource *
 
 /* --- routes -------------------------------------------------------------------------------------------------- */
 
-CO_FN static void api_handler(Request *req, Response *res, void *data);
-
 static Err add_route(Making *m, Method method, ApiRoute what, const char *action, Str pattern) {
     ApiRoute *own = ARENA_NEW(m->arena, ApiRoute);
     const char *context = what.type == NULL ? "api" : what.type->sources[0].context->name;
@@ -250,51 +249,10 @@ Err jsonapi_new(Ctx *ctx, Arena *arena, const Context *const *contexts, JsonApi 
     TRY(add_route(&m, METHOD_GET, (ApiRoute){.op = API_OP_ROOT}, "root", STR("/api")));
     for (size_t i = 0; i < m.api->n_types; i++)
         TRY(add_type_routes(&m, &m.api->types[i]));
+    TRY(add_route(&m, METHOD_GET, (ApiRoute){.op = API_OP_OPENAPI}, "openapi", STR("/openapi.json")));
+    TRY(add_route(&m, METHOD_GET, (ApiRoute){.op = API_OP_DOCS}, "docs", STR("/docs")));
     m.api->routes = m.routes;
+    TRY(openapi_make(ctx, m.api, &m.api->openapi));
     *ret = m.api;
     return ERR_OK;
-}
-
-/* --- the handler --------------------------------------------------------------------------------------------- */
-
-CO_FN static Err serve(ApiCall *call) {
-    TRY(api_check_accept(call));
-    switch (call->route->op) {
-    case API_OP_ROOT:
-        return api_serve_root(call);
-    case API_OP_LIST:
-        return api_serve_list(call);
-    case API_OP_CREATE:
-        return api_serve_create(call);
-    case API_OP_GET:
-        return api_serve_get(call);
-    case API_OP_UPDATE:
-        return api_serve_update(call);
-    case API_OP_DESTROY:
-        return api_serve_destroy(call);
-    case API_OP_RELATED:
-        return api_serve_related(call);
-    case API_OP_LINKAGE:
-        return api_serve_linkage(call);
-    case API_OP_LINKAGE_WRITE:
-        return api_serve_linkage_write(call);
-    case API_OP_ACTION:
-        return api_serve_action(call);
-    case API_OP_OPENAPI:
-    case API_OP_DOCS:
-        break;
-    }
-    return ERR_INTERNAL;
-}
-
-CO_FN static void api_handler(Request *req, Response *res, void *data) {
-    ApiCall *call = ARENA_NEW(req->ctx->arena, ApiCall);
-    if (call == NULL) {
-        res->status = 503;
-        return;
-    }
-    *call = (ApiCall){.req = req, .res = res, .ctx = req->ctx, .app = data, .route = req->route->data};
-    Err err = serve(call);
-    if (err != ERR_OK)
-        api_answer_failure(call, err);
 }

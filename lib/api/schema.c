@@ -282,6 +282,14 @@ static void write_arguments(const Schemas *s, Buf *out, const Action *action) {
     buf_add_c(out, "],\"patternProperties\":{\"^@\":true},\"additionalProperties\":false}},\"required\":[\"meta\"]}");
 }
 
+static bool is_target(const Schemas *s, const ApiType *type, bool many) {
+    for (size_t i = 0; i < s->api->n_types; i++)
+        for (size_t j = 0; j < s->api->types[i].n_rels; j++)
+            if (s->api->types[i].rels[j].target == type && s->api->types[i].rels[j].many == many)
+                return true;
+    return false;
+}
+
 /* --- all ----------------------------------------------------------------------------------------------------- */
 
 Err schema_give(SchemaEach fn, void *data, Str name, Buf *out) {
@@ -302,10 +310,12 @@ static Err each_of_type(const Schemas *s, const ApiType *type, Buf *out, SchemaE
     TRY(schema_give(fn, data, schema_type_name(arena, type, "Document"), out));
     write_document(s, out, type, true);
     TRY(schema_give(fn, data, schema_type_name(arena, type, "Collection"), out));
-    write_linkage_document(s, out, type, false);
-    TRY(schema_give(fn, data, schema_type_name(arena, type, "Linkage"), out));
-    write_linkage_document(s, out, type, true);
-    TRY(schema_give(fn, data, schema_type_name(arena, type, "Linkages"), out));
+    for (int many = 0; many < 2; many++) {
+        if (!is_target(s, type, many))
+            continue;
+        write_linkage_document(s, out, type, many);
+        TRY(schema_give(fn, data, schema_type_name(arena, type, many ? "Linkages" : "Linkage"), out));
+    }
     if (type->create != NULL) {
         write_input(out, type, type->create, true);
         TRY(schema_give(fn, data, schema_type_name(arena, type, "Create"), out));

@@ -381,7 +381,7 @@ def test_users_by_the_same_means(api):
         return api("POST", "/api/users", {"data": {"type": "users", "attributes": given}})
     made = user()
     assert made.status == 201 and made.json()["data"]["attributes"]["userType"] == "Administrator"
-    assert errors(user()) == [("409", "conflict", None)]
+    assert errors(user()) == [("409", "conflict", "/data/attributes/email")]
     assert errors(user(email="nobody")) == [("422", "invalid", "/data/attributes/email")]
     assert errors(user(fullName="4")) == [("422", "invalid", "/data/attributes/fullName")]
 
