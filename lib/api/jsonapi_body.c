@@ -134,6 +134,10 @@ static void read_relationship(ApiCall *call, const Json *member, const Action *a
         (void)api_error_at(call, 404, "not-found", pointer, "There is no such %.*s.", STR_ARG(rel->target->name));
         return;
     }
+    call->named[call->n_named].rel = rel;
+    call->named[call->n_named].id = id->text;
+    call->named[call->n_named++].pointer =
+        pointer; /* names are unique in an object: as many as the type has, at most */
     for (size_t i = 0; i < type->n_fields; i++)
         if (type->fields[i].attribute == rel->attribute)
             *seen |= 1u << i;
@@ -168,6 +172,7 @@ static Err read_members(ApiCall *call, const Json *data, const char *name, const
 Err api_read_resource(ApiCall *call, const Json *document, Str id, const Action *action, void *object, bool *changed) {
     const Json *data = json_member(document, "data");
     uint32_t seen = 0;
+    call->n_named = 0;
     if (data == NULL || data->kind != JSON_OBJECT_START)
         return api_error_at(call, 400, "malformed-document", data == NULL ? STR("") : STR("/data"),
                             "A document brings one resource as its data.");
@@ -181,6 +186,18 @@ Err api_read_resource(ApiCall *call, const Json *document, Str id, const Action 
         check_missing(call, action, seen, call->fields != NULL);
     *changed = seen != 0;
     return call->n_errors > 0 ? ERR_INVALID : ERR_OK;
+}
+
+CO_FN Err api_check_named(ApiCall *call) {
+    for (size_t i = 0; i < call->n_named; i++) {
+        void *ignored;
+        Err err = api_load_one(call, call->named[i].rel->to, call->named[i].id, &ignored);
+        if (err == ERR_NOT_FOUND)
+            return api_error_at(call, 404, "not-found", call->named[i].pointer, "There is no such %.*s.",
+                                STR_ARG(call->named[i].rel->target->name));
+        TRY(err);
+    }
+    return ERR_OK;
 }
 
 /* --- arguments of custom actions ----------------------------------------------------------------------------- */

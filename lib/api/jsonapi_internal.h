@@ -61,7 +61,12 @@ typedef struct ApiCall {
     ApiQuery query;
     ApiError errors[API_ERRORS_MAX];
     size_t n_errors;
-    bool words;         /* ctx's problem is meant for the client: it came from an action */
+    bool words; /* ctx's problem is meant for the client: it came from an action */
+    struct {
+        const ApiRel *rel;
+        Str id, pointer;
+    } named[API_RELS_MAX]; /* the other side of relationships in the document */
+    size_t n_named;
     Str fields_at;      /* pointer below which an action's fields stand: "/data/attributes", "/meta" */
     const Json *fields; /* the object there: a pointer leads only to what is */
 } ApiCall;
@@ -105,7 +110,7 @@ MUST_USE Err api_query_parse(ApiCall *call, const ApiType *type, const ApiSource
 MUST_USE Err api_cursor_read(ApiCall *call, const ApiSource *source, Str parameter, Str text);
 /** Appends base64url. */
 void api_cursor_write(const ApiCall *call, const void *row, Buf *out);
-/** %XX and + undone. ERR_SYNTAX: broken, or not UTF-8. */
+/** %XX and + undone. ERR_NO_MEMORY. */
 MUST_USE Err api_url_decode(Arena *arena, Str text, Str *ret);
 const ApiField *api_field(const ApiType *type, Str name);
 const ApiRel *api_rel(const ApiType *type, Str name);
@@ -167,6 +172,8 @@ MUST_USE Err api_parse_document(ApiCall *call, Str body, const Json **ret);
 /** data.type, data.id (wanted: absent for create), attributes and relationships into `object`. *changed: anything set. */
 MUST_USE Err api_read_resource(ApiCall *call, const Json *document, Str id, const Action *action, void *object,
                                bool *changed);
+/** 404 where the document names a related resource that is not there. */
+CO_FN Err api_check_named(ApiCall *call) MUST_USE;
 MUST_USE Err api_read_arguments(ApiCall *call, const Json *document, const Action *action, void *input);
 
 /* --- jsonapi_etag.c --- */

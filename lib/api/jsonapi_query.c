@@ -5,6 +5,7 @@
  * names; a typing error in a filter that is silently ignored would answer with everything). Names and values are
  * percent-decoded once, here.
  */
+#include "api/bind.h"
 #include "api/jsonapi_internal.h"
 
 enum { QUERY_PARAMETERS_MAX = 64, IN_VALUES_MAX = 200 };
@@ -16,24 +17,27 @@ static int hex_digit(char c) {
                                   : -1;
 }
 
+/* The parser of application/x-www-form-urlencoded never fails: a '%' that is no escape stands for itself, and what is
+ * no UTF-8 becomes U+FFFD (WHATWG URL §5.1). */
 Err api_url_decode(Arena *arena, Str text, Str *ret) {
     char *out = arena_alloc(arena, text.n + 1);
     if (out == NULL)
         return ERR_NO_MEMORY;
     size_t n = 0;
     for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] != '%') {
+        int high = text.p[i] != '%' || text.n - i < 3 ? -1 : hex_digit(text.p[i + 1]);
+        int low = high < 0 ? -1 : hex_digit(text.p[i + 2]);
+        if (low >= 0) {
+            out[n++] = (char)(high * 16 + low);
+            i += 2;
+        } else {
             out[n++] = (char)(text.p[i] == '+' ? ' ' : text.p[i]);
-            continue;
         }
-        int high = text.n - i < 3 ? -1 : hex_digit(text.p[i + 1]), low = high < 0 ? -1 : hex_digit(text.p[i + 2]);
-        if (high < 0 || low < 0)
-            return ERR_SYNTAX;
-        out[n++] = (char)(high * 16 + low);
-        i += 2;
     }
     *ret = (Str){out, n};
-    return utf8_valid(*ret) && memchr(out, 0, n) == NULL ? ERR_OK : ERR_SYNTAX;
+    if (!utf8_valid(*ret))
+        *ret = compat_printable(arena, *ret, 3 * n + 3);
+    return ret->p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
 /* "filter[price][gt]" → filter, price, gt. How many pieces; 0: not of that form. */
@@ -308,12 +312,8 @@ static Err split_query(ApiCall *call, Parameter *all, size_t *ret_n) {
         Str value = pair, name = str_cut(&value, '=');
         Parameter *p = &all[n];
         *p = (Parameter){0};
-        Err err = api_url_decode(call->ctx->arena, name, &p->name);
-        if (err == ERR_OK)
-            err = api_url_decode(call->ctx->arena, value, &p->value);
-        if (err == ERR_SYNTAX)
-            return api_error(call, 400, "malformed-query", "The query is not percent-encoded UTF-8.");
-        TRY(err);
+        TRY(api_url_decode(call->ctx->arena, name, &p->name));
+        TRY(api_url_decode(call->ctx->arena, value, &p->value));
         p->n_pieces = name_pieces(p->name, p->pieces);
         if (p->n_pieces == 0 || p->pieces[0].n == 0)
             return api_error_param(call, 400, "unknown-parameter", p->name, "This parameter is not known here.");

@@ -148,6 +148,7 @@ CO_FN Err api_serve_create(ApiCall *call) {
     if (object == NULL)
         return ERR_NO_MEMORY;
     TRY(api_read_resource(call, document, (Str){NULL, 0}, action, object, &changed));
+    TRY(api_check_named(call));
     if (source->key->generated && source->key->type == TYPE_ID)
         *(Id *)(void *)((char *)object + source->key->offset) = id_random();
     TRY(render_row(call, object, true));
@@ -178,6 +179,7 @@ CO_FN static Err update_once(ApiCall *call, const Json *document, bool *again) {
     if (id.p == NULL)
         return ERR_NO_MEMORY;
     TRY(api_read_resource(call, document, id, call->route->action, row, &changed));
+    TRY(api_check_named(call));
     TRY(render_row(call, row, false));
     if (!changed) {
         api_add_content_type(call->res);

@@ -82,6 +82,8 @@ static void write_compat(Writing *w, const Route *route) {
         write_answer(w, 400, NULL, (Str){0}, NULL); /* what is no HTTP */
     if (read && action->answer == ANSWER_ONE)
         write_answer(w, 404, "application/problem+json", STR("Problem"), NULL);
+    else if (read && strchr(route->pattern, '{') != NULL) /* an id that is none */
+        write_answer(w, 404, NULL, (Str){0}, NULL);
     write_failures(w, "application/problem+json", "Problem", read ? reads : problems);
     write_answer(w, 500, "application/json", STR("Refused"), NULL);
     buf_add_c(w->out, "}");
@@ -344,7 +346,8 @@ Err openapi_make(Ctx *ctx, const JsonApi *api, Str *ret) {
     buf_add_c(&out,
               "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"usher\",\"version\":\"" USHER_VERSION
               "\",\"summary\":\"Events, users and tickets.\",\"description\":\"Two surfaces over one set of "
-              "declarations: the old system's own, kept to the byte, and JSON:API 1.1 under /api.\",\"license\":"
+              "declarations: the old system's own, kept to the byte, and JSON:API 1.1 under /api. What is no HTTP is "
+              "answered with an empty 400, 405, 408, 414 or 431, and the connection is closed.\",\"license\":"
               "{\"name\":\"Proprietary\",\"identifier\":\"LicenseRef-proprietary\"}},\"servers\":[{\"url\":\"/\"}],"
               "\"security\":[],\"tags\":[{\"name\":\"compat\",\"description\":\"The old system's surface.\"},"
               "{\"name\":\"jsonapi\",\"description\":\"JSON:API 1.1.\"}],\"paths\":{");

@@ -170,7 +170,11 @@ def test_parameters_that_are_refused(api, query, parameter):
 
 @pytest.mark.parametrize("query", ["%ZZ=1", "sort=%ff", "sort=%00", "a%5=1"])
 def test_queries_that_are_no_text(api, query):
-    assert errors(api("GET", f"/api/events?{query}", status=400))[0][1] == "malformed-query"
+    api("GET", f"/api/events?{query}", status=400)
+
+
+def test_an_escape_that_is_none_stands_for_itself(api):
+    assert api.get("/api/events?filter[eventName]=%ZZ+%ff")["data"] == []
 
 
 def test_sparse_fieldsets(api):
@@ -329,6 +333,13 @@ def test_documents_that_are_refused(api):
     refused({"data": {"type": "events", "attributes": GOOD, "relationships": {"eventVenue": {"data": None}}}}, 422, "/data/relationships/eventVenue")
     refused({"data": {"type": "events", "attributes": GOOD, "relationships": {
         "eventVenue": {"data": {"type": "users", "id": "1"}}}}}, 409, "/data/relationships/eventVenue")
+
+
+def test_a_related_resource_that_is_not_there(api):
+    for id in ("99", "x"):
+        answer = create(api, {"type": "events", "attributes": GOOD, "relationships": {
+            "eventVenue": {"data": {"type": "eventVenues", "id": id}}}}, 404)
+        assert errors(answer) == [("404", "not-found", "/data/relationships/eventVenue")]
 
 
 def test_a_relationship_at_creation(api):
