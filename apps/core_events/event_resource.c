@@ -111,8 +111,8 @@ static const Relationship relationships[] = {
     {0},
 };
 
-/* Every surface's names obey the old rule. (Compat has looked already, in its own order, and finds nothing new here; what
- * is missing altogether is a matter of name_is_there.) */
+/* Every surface's names obey the old rule. (Compat has looked already, in its own order, and finds nothing new here;
+ * what is missing altogether is a matter of name_is_there.) */
 static Err name_is_well_formed(Ctx *ctx, const void *input) {
     const Event *event = input;
     if (event->event_name.p == NULL || value_event_name(ctx, &event->event_name) == ERR_OK)

@@ -1,8 +1,8 @@
 /*
  * jsonapi.h - JSON:API 1.1 (https://jsonapi.org/format/1.1/) under /api, derived from the declarations.
  *
- * jsonapi_new looks at the resources of all contexts that say .api, and makes types, fields, relationships and routes of
- * them; nothing is said a second time. A type has one owner and may have copies in other contexts (API_COPY): the
+ * jsonapi_new looks at the resources of all contexts that say .api, and makes types, fields, relationships and routes
+ * of them; nothing is said a second time. A type has one owner and may have copies in other contexts (API_COPY): the
  * relationships that a copy declares belong to the type, and are served by the copy's context. Contexts still share no
  * table: the surface asks each for its own rows, by id.
  *

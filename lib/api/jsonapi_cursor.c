@@ -2,8 +2,8 @@
  * jsonapi_cursor.c - page[after] and page[before]: a row's place in its order, as an opaque text.
  *
  * base64url of a JSON array: the order it was made under, then one value per sort attribute (null where the row has
- * none). A cursor is only a set of values, each read as strictly as a filter's and sent as a parameter, and it is refused
- * under another order; there is nothing in it that a client might not say, so it needs no signature.
+ * none). A cursor is only a set of values, each read as strictly as a filter's and sent as a parameter, and it is
+ * refused under another order; there is nothing in it that a client might not say, so it needs no signature.
  */
 #include "api/jsonapi_internal.h"
 

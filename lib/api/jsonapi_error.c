@@ -65,7 +65,8 @@ static const struct {
     {ERR_RETRY, 503, "unavailable", "The service is busy; try again."},
 };
 
-/* "event_name" or "ticketIds", as the action says it, to the member's pointer. Absent: it names nothing that was sent. */
+/* "event_name" or "ticketIds", as the action says it, to the member's pointer. Absent: it names nothing that was
+ * sent. */
 static Str pointer_of(const ApiCall *call, Str field) {
     if (field.p == NULL || field.n == 0 || call->fields == NULL)
         return (Str){NULL, 0};

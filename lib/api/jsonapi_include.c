@@ -2,8 +2,8 @@
  * jsonapi_include.c - the rows that include asks for, one statement per relationship and level.
  *
  * Each level takes the rows of the one above as one set: their keys go out as one array. Every row is there once,
- * whichever paths lead to it, and every to-many that was read is remembered as linkage of its owner, so that the document
- * is fully linked.
+ * whichever paths lead to it, and every to-many that was read is remembered as linkage of its owner, so that the
+ * document is fully linked.
  */
 #include "api/jsonapi_internal.h"
 

@@ -169,7 +169,8 @@ CO_FN Err api_load_one(ApiCall *call, const ApiSource *source, Str id, void **re
 /** The request's document. */
 CO_FN Err api_read_document(ApiCall *call, Str *ret_body) MUST_USE;
 MUST_USE Err api_parse_document(ApiCall *call, Str body, const Json **ret);
-/** data.type, data.id (wanted: absent for create), attributes and relationships into `object`. *changed: anything set. */
+/** data.type, data.id (wanted: absent for create), attributes and relationships into `object`. *changed: anything
+ *  set. */
 MUST_USE Err api_read_resource(ApiCall *call, const Json *document, Str id, const Action *action, void *object,
                                bool *changed);
 /** 404 where the document names a related resource that is not there. */

@@ -1,8 +1,8 @@
 /*
  * jsonapi_registry.c - types, fields, relationships and routes from the contexts' tables.
  *
- * Made once at boot; from then on a request only looks things up. What a to-one relationship says as linkage is not said
- * again as an attribute, unless the attribute has a form of its own (names for numbers).
+ * Made once at boot; from then on a request only looks things up. What a to-one relationship says as linkage is not
+ * said again as an attribute, unless the attribute has a form of its own (names for numbers).
  */
 #include "api/jsonapi_internal.h"
 #include "api/schema.h"

@@ -20,8 +20,8 @@ typedef Err (*SchemaEach)(Str name, Str json, void *data);
 /** Every schema, each name once, in a stable order. ERR_NO_MEMORY, or what fn returned. */
 MUST_USE Err schemas_each(const Schemas *schemas, SchemaEach fn, void *data);
 
-/* Names: "Events" of a type; "EventsCreate" and so on of its documents; "TicketsReserve" of an action's; "events.create.request"
- * of a compat route. */
+/* Names: "Events" of a type; "EventsCreate" and so on of its documents; "TicketsReserve" of an action's;
+ * "events.create.request" of a compat route. */
 Str schema_type_name(Arena *arena, const ApiType *type, const char *suffix);
 Str schema_action_name(Arena *arena, const ApiType *type, const Action *action);
 Str schema_compat_name(Arena *arena, const Route *route, const char *suffix);

@@ -305,7 +305,7 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
 }
 
 CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
-                    Conditions *conditions, void **result) {
+                          Conditions *conditions, void **result) {
     const Action *action = resource_action(resource, name);
     ASSERT(action != NULL);
     ActionQueue *queue = engine_queue(engine, action);

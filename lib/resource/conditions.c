@@ -2,8 +2,8 @@
  * conditions.c - "only if nobody has changed it": what a row is known by, and looking again under its lock.
  *
  * A row's version is the digest of its content. A counter column would have to be declared, migrated and kept by every
- * statement that writes the row; xmin changes with a restore. Two states that are equal in every attribute have the same
- * digest, which is what a client that read the row would say, too.
+ * statement that writes the row; xmin changes with a restore. Two states that are equal in every attribute have the
+ * same digest, which is what a client that read the row would say, too.
  */
 #include "base/sha256.h"
 #include "resource/engine_internal.h"

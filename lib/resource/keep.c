@@ -1,11 +1,11 @@
 /*
  * keep.c - idempotency keys inside a set's transaction.
  *
- * Before the action: one statement tries an advisory lock per key, which says "in flight" without waiting, and reads what
- * is stored. After it: one statement stores the answers. Should two requests slip past each other (the lock is taken
- * after the other's commit, the snapshot before it), the key's uniqueness decides: fewer rows are written than were
- * meant, and the set is run again and finds the answer. Waiting for the other's insert instead would let one stuck client
- * hold up a whole set.
+ * Before the action: one statement tries an advisory lock per key, which says "in flight" without waiting, and reads
+ * what is stored. After it: one statement stores the answers. Should two requests slip past each other (the lock is
+ * taken after the other's commit, the snapshot before it), the key's uniqueness decides: fewer rows are written than
+ * were meant, and the set is run again and finds the answer. Waiting for the other's insert instead would let one stuck
+ * client hold up a whole set.
  */
 #include "resource/keep.h"
 

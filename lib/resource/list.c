@@ -2,9 +2,9 @@
  * list.c - the SELECT of a page: conditions, order, and where the page begins.
  *
  * A page begins behind a row's values ("keyset"), never at a number of rows: the n-th page costs what the first does,
- * and rows that come or go before it do not move it. Text and parameters are made in one walk, so that they cannot drift
- * apart; the text itself is the key under which the prepared statement is kept. The tempting alternative, OFFSET, reads
- * and throws away all that came before.
+ * and rows that come or go before it do not move it. Text and parameters are made in one walk, so that they cannot
+ * drift apart; the text itself is the key under which the prepared statement is kept. The tempting alternative, OFFSET,
+ * reads and throws away all that came before.
  */
 #include "resource/list.h"
 

@@ -1,10 +1,10 @@
 /*
  * list.h - reading many rows of a resource: filters, order, keyset pages.
  *
- * A ListQuery names attributes of the declarations and brings values as structs of the resource; the SQL is composed from
- * names that context_verify has passed, and every value is a parameter. Statements are made the first time a shape is
- * asked for and kept, at most LIST_STATEMENTS_MAX of them an engine; shapes beyond that are sent unprepared, so that no
- * stranger's variety of questions can fill a connection's memory.
+ * A ListQuery names attributes of the declarations and brings values as structs of the resource; the SQL is composed
+ * from names that context_verify has passed, and every value is a parameter. Statements are made the first time a shape
+ * is asked for and kept, at most LIST_STATEMENTS_MAX of them an engine; shapes beyond that are sent unprepared, so that
+ * no stranger's variety of questions can fill a connection's memory.
  */
 #pragma once
 #include "resource/resource.h"

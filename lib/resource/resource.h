@@ -230,7 +230,7 @@ struct Resource {
     const Policy *policies;
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
     ApiShow api;
-    bool internal;       /* engine tables (outbox, inbox): no actions, no policies needed */
+    bool internal; /* engine tables (outbox, inbox): no actions, no policies needed */
     const char
         *seed_sql; /* rows that belong to the schema (INSERT … ON CONFLICT DO NOTHING), part of the first migration */
 };

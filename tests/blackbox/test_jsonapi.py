@@ -1,19 +1,11 @@
-"""JSON:API 1.1 under /api: fetching, creating, updating, relationships, errors. Each test names the rules it shows by id of
-docs/json-api.json (`@rules`), from which docs/json-api.md is made."""
+"""JSON:API 1.1 under /api: fetching, creating, updating, relationships, errors. docs/json-api.tsv says which rule of
+the specification each test shows."""
 import json
 
 import pytest
 from conftest import wait_for
 
 MEDIA = "application/vnd.api+json"
-
-
-def rules(*ids):
-    """Which statements of the specification a test shows; tests/blackbox/test_jsonapi_rules.py checks both ways."""
-    def mark(test):
-        test.rules = ids
-        return test
-    return mark
 
 
 class Api:

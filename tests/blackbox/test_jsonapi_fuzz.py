@@ -69,7 +69,7 @@ class Generator:
             return f"20{r.randint(27, 99)}-{r.randint(1, 12):02d}-{r.randint(1, 28):02d}T{r.randint(0, 23):02d}:00:00Z"
         if "pattern" in schema:
             return f"{r.randint(0, 999)}.{r.randint(0, 99):02d}"
-        return r.choice(["Gig", "Ann", "a@b.cd", f"u{r.randint(0, 10**6)}@b.cd", "Bob B"] + ODD)
+        return r.choice(["Gig", "Ann", "Bob", "Show 1"] * 8 + ["a@b.cd", f"u{r.randint(0, 10**6)}@b.cd", "Bob B"] + ODD)
 
     def parameter(self, parameter, broken):
         r, name = self.random, parameter["name"]
