@@ -137,6 +137,25 @@ static bool accepts(const Action *action, const Attribute *a) {
     return action->accept[0] == NULL;
 }
 
+/* Must an attribute be there at creation? Not where a relationship may bring it. */
+static bool is_wanted(const ApiType *type, const Action *action, const Attribute *a) {
+    if (action->kind != ACTION_CREATE || !a->required || a->default_sql != NULL || !accepts(action, a))
+        return false;
+    for (size_t i = 0; i < type->n_rels; i++)
+        if (!type->rels[i].many && type->rels[i].attribute == a)
+            return false;
+    return true;
+}
+
+static void write_wanted(Buf *out, const ApiType *type, const Action *action) {
+    size_t n = 0;
+    for (size_t i = 0; i < type->n_fields; i++)
+        if (is_wanted(type, action, type->fields[i].attribute))
+            buf_printf(out, "%s\"%.*s\"", n++ == 0 ? ",\"required\":[" : ",", STR_ARG(type->fields[i].name));
+    if (n > 0)
+        buf_add_c(out, "]");
+}
+
 /* action NULL: as shown. */
 static void write_attributes(Buf *out, const ApiType *type, const Action *action) {
     buf_add_c(out, "{\"type\":\"object\",\"properties\":{");
@@ -159,6 +178,8 @@ static void write_attributes(Buf *out, const ApiType *type, const Action *action
         buf_add_c(out, ",\"additionalProperties\":false");
     else
         buf_add_c(out, ",\"patternProperties\":{\"^@\":true},\"additionalProperties\":false");
+    if (action != NULL)
+        write_wanted(out, type, action);
     buf_add_c(out, "}");
 }
 
@@ -262,7 +283,7 @@ static void write_input(Buf *out, const ApiType *type, const Action *action, boo
         buf_add_c(out, "},\"required\":[\"data\"]}");
         comma = ",";
     }
-    buf_printf(out, "}}},\"required\":[\"type\"%s]}},\"required\":[\"data\"]}", create ? "" : ",\"id\"");
+    buf_printf(out, "}}},\"required\":[\"type\"%s]}},\"required\":[\"data\"]}", create ? ",\"attributes\"" : ",\"id\"");
 }
 
 static void write_arguments(const Schemas *s, Buf *out, const Action *action) {
