@@ -1,5 +1,6 @@
 /*
- * test_list.c - the SELECT of a page, shape by shape. That the pages are right is shown in tests/blackbox/test_jsonapi.py.
+ * test_list.c - the SELECT of a page, shape by shape. That the pages are right is shown in
+ * tests/blackbox/test_jsonapi.py.
  */
 #include <setjmp.h>
 #include <stdarg.h>
