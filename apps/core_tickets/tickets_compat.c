@@ -62,8 +62,8 @@ static const CompatOutput outputs[] = {
     {.name = "EventId", .attribute = "event_id"},
     {.name = "Price", .attribute = "price"},
     {.name = "SeatNumber", .attribute = "seat_number"},
-    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased},
-    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved},
+    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased, .type = TYPE_BOOL},
+    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved, .type = TYPE_BOOL},
     {0},
 };
 

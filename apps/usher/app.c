@@ -3,6 +3,7 @@
  */
 #include "usher/app.h"
 
+#include "api/jsonapi.h"
 #include "core_events/core_events.h"
 #include "core_tickets/core_tickets.h"
 #include "core_users/core_users.h"
@@ -29,7 +30,14 @@ const Route *const *app_route_tables(size_t *ret_n) {
 
 Err app_router(Ctx *ctx, Arena *arena, Router **ret) {
     size_t n;
-    const Route *const *tables = app_route_tables(&n);
+    const Route *const *compat = app_route_tables(&n);
+    const Route **tables = ARENA_ARRAY(arena, const Route *, n + 1);
+    JsonApi *api;
+    if (tables == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(tables, compat, n * sizeof *tables);
+    TRY(jsonapi_new(ctx, arena, CONTEXTS, &api));
+    tables[n++] = api->routes;
     RouterOptions options = {.ignore_case = quirk(QUIRK_PATHS_ANY_CASE),
                              .trailing_slash = quirk(QUIRK_PATHS_ANY_CASE),
                              .method_ignores_case = quirk(QUIRK_METHODS_ANY_CASE)};

@@ -10,6 +10,7 @@
  */
 #include <unistd.h>
 
+#include "api/jsonapi.h"
 #include "core_tickets/core_tickets.h"
 #include "legacy/quirks.h"
 #include "runtime/log.h"
@@ -73,7 +74,7 @@ static Err start_http(Worker *worker) {
                               .body_max = (uint64_t)settings->body_max_bytes};
     TRY(app_router(&ctx, self.app.arena, &self.compat.router));
     HttpServerOptions options = {
-        .limits = HTTP_LIMITS_DEFAULT, .handler = compat_serve, .data = &self.compat, .server_name = STR("usher")};
+        .limits = HTTP_LIMITS_DEFAULT, .handler = surfaces_serve, .data = &self.compat, .server_name = STR("usher")};
     options.limits.connections_max = (int)settings->connections_max;
     options.limits.idle_timeout_ms = settings->idle_ms;
     options.limits.request_timeout_ms = settings->request_ms;

@@ -47,7 +47,7 @@ enum {
 
 /** A named SQL text. Identity is the address: declare it static const, or make it once at start-up. */
 typedef struct Statement {
-    const char *name; /* unique within a pool; the prepared statement's name */
+    const char *name; /* unique within a pool; the prepared statement's name. NULL: sent unprepared each time */
     const char *sql;
     bool writes; /* never repeated by itself */
 } Statement;

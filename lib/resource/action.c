@@ -307,7 +307,7 @@ CO_FN static Err member_wait(ActionQueue *queue, Joined *joined) {
 }
 
 CO_FN static Err join_set(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
-                          void **result) {
+                          Conditions *conditions, void **result) {
     const Action *action = resource_action(resource, name);
     ASSERT(action != NULL);
     ActionQueue *queue = engine_queue(engine, action);
@@ -316,7 +316,7 @@ CO_FN static Err join_set(Engine *engine, const Resource *resource, const char *
     if (action->kind == ACTION_CREATE && action->input_size == 0)
         make_generated(resource, input);
 
-    Joined joined = {.member = {.ctx = ctx, .input = input}};
+    Joined joined = {.member = {.ctx = ctx, .input = input, .conditions = conditions}};
     find_clash(queue, &joined);
     queue_add(queue, &joined);
     queue_ready(engine, queue);
@@ -328,9 +328,14 @@ CO_FN static Err join_set(Engine *engine, const Resource *resource, const char *
 }
 
 CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input, void **result) {
+    return action_run_with(engine, resource, name, ctx, input, NULL, result);
+}
+
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
+                          Conditions *conditions, void **result) {
     Span span;
     span_begin(ctx, &span);
-    Err err = join_set(engine, resource, name, ctx, input, result);
+    Err err = join_set(engine, resource, name, ctx, input, conditions, result);
     trace_action_end(ctx, &span, resource, resource_action(resource, name)->name, err);
     return err;
 }

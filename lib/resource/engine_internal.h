@@ -117,6 +117,7 @@ struct Engine {
     Statement outbox_append;
     ExtraStatement *extras;
     const char *outbox_channel;
+    struct ListCache *lists; /* list.c */
     bool listening;
     uint64_t outbox_appends;
     OutboxWaiter *outbox_waiters;
@@ -139,6 +140,13 @@ void engine_start_reads(Engine *engine);
 /* derived.c: create, update and destroy as declared, with their messages. commit: the COMMIT goes along, nothing
  * follows. */
 CO_FN Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) MUST_USE;
+
+/* conditions.c: drops the members whose conditions do not hold, their outcome set. */
+CO_FN Err conditions_check(Engine *engine, PgTx *tx, Set *set) MUST_USE;
+/* keep.c: looks up the keys of a set and drops who is answered already; stores the answers of those still well. */
+bool keeps_any(const Set *set);
+CO_FN Err keeps_look(Engine *engine, PgTx *tx, Set *set) MUST_USE;
+CO_FN Err keeps_store(Engine *engine, PgTx *tx, Set *set) MUST_USE;
 
 /* set.c */
 /** Gives a member a failure that is not its own doing; words for clients by code, `detail` for the log. */

@@ -73,6 +73,7 @@ typedef struct Attribute {
     const char *default_sql;  /* DEFAULT expression */
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
     const char *legacy;       /* column of the old system */
+    bool list;                /* Slice(Id) instead of one Id: arguments of actions only */
     const char *doc;
     char macro_end; /* of ATTR */
 } Attribute;
@@ -84,6 +85,11 @@ typedef struct Attribute {
         .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
     }
+
+/** An action's argument: ARGUMENT(TicketWish, user_id); of several ids ARGUMENT_LIST(TicketWish, ticket_ids). */
+#define ARGUMENT(T, field, ...) ATTR(T, field, __VA_ARGS__)
+#define ARGUMENT_LIST(T, field, ...)                                                                                   \
+    { .name = #field, .type = TYPE_ID, .offset = offsetof(T, field), .list = true, __VA_ARGS__ }
 
 /** A unique rule. hashed: through sha256 of the text, so that values may be longer than an index row. */
 typedef struct Identity {
@@ -129,6 +135,20 @@ typedef struct Outgoing {
     struct Outgoing *next;
 } Outgoing;
 
+/** SHA-256 of a row's content: all its attributes as they are sent to the database. */
+typedef struct Fingerprint {
+    uint8_t bytes[32];
+} Fingerprint;
+
+struct Keep;
+
+/** What a caller of action_run_with wants to hold inside the set's transaction. */
+typedef struct Conditions {
+    const Fingerprint *unchanged; /* the row must still have this content, seen under its lock */
+    bool stale;                   /* out: it had not (the outcome is ERR_CONFLICT) */
+    struct Keep *keep;            /* an idempotency key and the answer to store beside it (keep.h) */
+} Conditions;
+
 /** One request's part of a set. */
 typedef struct Member {
     Ctx *ctx;           /* the request's: problem goes here, memory of results too */
@@ -138,6 +158,7 @@ typedef struct Member {
     Outgoing *outgoing; /* written only when outcome is ERR_OK */
     Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
+    Conditions *conditions; /* NULL: none */
     struct Member *next;
 } Member;
 
@@ -180,6 +201,10 @@ struct Action {
      *  complete by then). */
     Err (*after)(const Action *action, Member *member);
     const char *conflict_message; /* problem message when an identity refuses a derived create/update */
+    /** Takes the locks that run takes first, where those come before the row's own: a Conditions.unchanged locks rows
+     *  before run, and two orders would be a deadlock. NULL: run begins with the rows. */
+    CO_FN Err (*lock)(PgTx *tx, Set *set);
+    bool needs_key; /* an Idempotency-Key must come with it on the JSON:API surface */
 };
 
 typedef struct Policy {
@@ -187,6 +212,10 @@ typedef struct Policy {
     const char *name;   /* shown in refusals and logs */
     bool (*allows)(const Ctx *ctx, const Action *action, const void *input);
 } Policy;
+
+/** How the APIs show a resource. Copies show no collection of their own: they are the same thing, as another context
+ *  remembers it, and serve the relationships that context declares. */
+typedef enum ApiShow { API_HIDDEN, API_SHOWN, API_COPY } ApiShow;
 
 struct Resource {
     const char *name;   /* "event" */
@@ -202,7 +231,8 @@ struct Resource {
     const Action *actions;
     const Policy *policies;
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
-    bool internal;       /* engine tables (outbox, inbox): no actions, no policies needed */
+    ApiShow api;
+    bool internal; /* engine tables (outbox, inbox): no actions, no policies needed */
     const char
         *seed_sql; /* rows that belong to the schema (INSERT … ON CONFLICT DO NOTHING), part of the first migration */
 };
@@ -252,6 +282,14 @@ const Context *engine_context(Engine *engine);
  */
 CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
                      void **result) MUST_USE;
+
+/** As action_run, under conditions (may be NULL) that are checked inside the transaction. ERR_CONFLICT with
+ *  conditions->stale, or with the keep's state, says which did not hold. */
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+                          Conditions *conditions, void **result) MUST_USE;
+
+/** What a row's content is known by. ERR_NO_MEMORY. */
+MUST_USE Err resource_fingerprint(const Resource *resource, Arena *arena, const void *row, Fingerprint *ret);
 
 /** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
  *  first refusing validation says. */

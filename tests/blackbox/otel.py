@@ -2,24 +2,16 @@
 import base64
 import http.server
 import json
-import pathlib
 import subprocess
 import threading
 
-NODE = pathlib.Path(__file__).resolve().parents[1] / "node"
-
-
-def install():
-    """node_modules as the lock file says, once."""
-    if not (NODE / "node_modules" / "@opentelemetry").is_dir():
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NODE, check=True,
-                       capture_output=True)
+from judges import NODE, install
 
 
 def decode(kind, bodies):
     install()
     text = "".join(f"{kind} {base64.b64encode(body).decode()}\n" for body in bodies)
-    done = subprocess.run(["node", "otlp-decode.js"], cwd=NODE, input=text, capture_output=True, text=True)
+    done = subprocess.run(["node", "otlp-decode.cjs"], cwd=NODE, input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -1,4 +1,4 @@
-// otlp-decode.js - reads lines "traces|metrics|logs BASE64" on stdin and prints one JSON line for each, decoded by
+// otlp-decode.cjs - reads lines "traces|metrics|logs BASE64" on stdin and prints one JSON line for each, decoded by
 // OpenTelemetry's own generated code. A body that is not exactly such a message fails.
 const generated = require('@opentelemetry/otlp-transformer/build/src/generated/root.js');
 const { trace, metrics, logs } = generated.opentelemetry.proto.collector;
