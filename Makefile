@@ -81,9 +81,15 @@ test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzz
 -include tools/checks.mk tools/fuzz.mk
 .PHONY: packages unit-build
 
-docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, exceptions
+docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, JSON:API, schemas, exceptions
 	@$(B)/usher help --man > docs/usher.1
 	@$(B)/usher help --completion > deploy/usher.bash-completion
 	@tools/gen-quirks-doc
+	@tools/gen-json-api-doc
+	@$(B)/usher schema
 	@tools/gen-exceptions-doc
 .PHONY: docs
+
+bench: packages ## every case beside its peers, in turns; writes bench/results and docs/performance.md
+	@bench/run $(BENCH)
+.PHONY: bench

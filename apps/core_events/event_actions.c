@@ -144,16 +144,29 @@ CO_FN Err events_create(PgTx *tx, Set *set) {
     return write_events(tx, set, asks, SQL_EVENTS_INSERT, written);
 }
 
+static void send_venue_locks(PgTx *tx, Set *set, const EventAsk *asks) {
+    PgParams ids;
+    pg_params_init(&ids, set->ctx->arena);
+    add_ids(&ids, asks, set->n);
+    pg_tx_send(tx, SQL_VENUES_OF_EVENTS_LOCK, &ids);
+}
+
+CO_FN Err events_lock(PgTx *tx, Set *set) {
+    EventAsk *asks = asks_of(set);
+    if (asks == NULL)
+        return ERR_NO_MEMORY;
+    send_venue_locks(tx, set, asks);
+    return ERR_OK;
+}
+
 CO_FN Err events_update(PgTx *tx, Set *set) {
     static const char *const written[] = {"id", "event_name", "start_date", "end_date", "price", NULL};
     EventAsk *asks = asks_of(set);
     if (asks == NULL)
         return ERR_NO_MEMORY;
 
-    PgParams ids, windows;
-    pg_params_init(&ids, set->ctx->arena);
-    add_ids(&ids, asks, set->n);
-    pg_tx_send(tx, SQL_VENUES_OF_EVENTS_LOCK, &ids);
+    send_venue_locks(tx, set, asks);
+    PgParams windows;
     pg_params_init(&windows, set->ctx->arena);
     add_ids(&windows, asks, set->n);
     add_windows(&windows, asks, set->n);

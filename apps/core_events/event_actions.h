@@ -9,5 +9,7 @@ CO_FN Err events_create(PgTx *tx, Set *set);
 /** Changes name, times and price: input is an Event whose venue is filled in. ERR_NOT_FOUND, ERR_CONFLICT per
  *  member. */
 CO_FN Err events_update(PgTx *tx, Set *set);
+/** The venues that an update locks before it locks rows. */
+CO_FN Err events_lock(PgTx *tx, Set *set);
 /** After both: the event's whole state to whom it concerns. */
 Err event_announce(const Action *action, Member *member);

@@ -92,7 +92,7 @@ static const CompatOutput outputs[] = {
     {.name = "StartDate", .attribute = "start_date", .form = SHOW_INSTANT},
     {.name = "EndDate", .attribute = "end_date", .form = SHOW_INSTANT},
     {.name = "Venue", .attribute = "venue", .form = SHOW_ENUM, .values = VENUES},
-    {.name = "Price", .attribute = "price", .form = SHOW_CUSTOM, .write = write_price},
+    {.name = "Price", .attribute = "price", .form = SHOW_CUSTOM, .write = write_price, .type = TYPE_DECIMAL},
     {.name = "Id", .attribute = "id"},
     {0},
 };

@@ -75,7 +75,13 @@ static const Attribute event_attributes[] = {
     {0},
 };
 
+static const Relationship event_relationships[] = {
+    {"tickets", HAS_MANY, "ticket", "event_id"},
+    {0},
+};
+
 static const Action event_actions[] = {
+    {.name = "read", .kind = ACTION_READ, .doc = "As the last message told."},
     {
         .name = "upsert",
         .kind = ACTION_CUSTOM,
@@ -100,8 +106,10 @@ const Resource TICKETS_EVENT_RESOURCE = {
     .doc = "An event as its last message told.",
     .size = sizeof(TicketsEvent),
     .attributes = event_attributes,
+    .relationships = event_relationships,
     .actions = event_actions,
     .policies = policies,
+    .api = API_COPY,
 };
 
 /* --- users ------------------------------------------------------------------------------------------------------- */
@@ -113,7 +121,13 @@ static const Attribute user_attributes[] = {
     {0},
 };
 
+static const Relationship user_relationships[] = {
+    {"tickets", HAS_MANY, "ticket", "user_id"},
+    {0},
+};
+
 static const Action user_actions[] = {
+    {.name = "read", .kind = ACTION_READ, .doc = "As the last message told."},
     {
         .name = "upsert",
         .kind = ACTION_CUSTOM,
@@ -131,8 +145,10 @@ const Resource TICKETS_USER_RESOURCE = {
     .doc = "A user as their last message told.",
     .size = sizeof(TicketsUser),
     .attributes = user_attributes,
+    .relationships = user_relationships,
     .actions = user_actions,
     .policies = policies,
+    .api = API_COPY,
 };
 
 const Subscription CORE_TICKETS_SUBSCRIPTIONS[] = {

@@ -8,6 +8,7 @@
 #include "core_tickets/tickets_compat.h"
 #include "core_tickets_migrations.h"
 #include "core_tickets_queries.h"
+#include "resource/keep.h"
 
 /* --- tickets ----------------------------------------------------------------------------------------------------- */
 
@@ -35,6 +36,32 @@ static const Check checks[] = {
     {0},
 };
 
+static const Relationship relationships[] = {
+    {"event", BELONGS_TO, "event", "event_id"},
+    {"user", BELONGS_TO, "user", "user_id"},
+    {0},
+};
+
+static const Attribute wish_arguments[] = {
+    ARGUMENT(TicketWish, event_id, .required = true, .doc = "The event."),
+    ARGUMENT(TicketWish, user_id, .required = true, .doc = "Who holds or buys."),
+    ARGUMENT_LIST(TicketWish, ticket_ids, .required = true, .doc = "The seats, of that event."),
+    {0},
+};
+
+static Err wish_is_bounded(Ctx *ctx, const void *input) {
+    const TicketWish *wish = input;
+    if (wish->ticket_ids.n <= TICKETS_PER_REQUEST_MAX)
+        return ERR_OK;
+    return ctx_problem(ctx, ERR_INVALID, "ticketIds", "At most %d tickets can be asked for at once",
+                       TICKETS_PER_REQUEST_MAX);
+}
+
+static const Validation wish_validations[] = {
+    {"not too many seats", wish_is_bounded},
+    {0},
+};
+
 static const Action actions[] = {
     {.name = "read", .kind = ACTION_READ, .doc = "The tickets of an event, or those that a user has bought."},
     {
@@ -42,6 +69,8 @@ static const Action actions[] = {
         .kind = ACTION_CUSTOM,
         .doc = "Hold seats for 15 minutes; who holds one already extends.",
         .input_size = sizeof(TicketWish),
+        .arguments = wish_arguments,
+        .validations = wish_validations,
         .run = tickets_reserve,
     },
     {
@@ -49,6 +78,8 @@ static const Action actions[] = {
         .kind = ACTION_CUSTOM,
         .doc = "Sell free seats, or seats that the buyer holds. All or none.",
         .input_size = sizeof(TicketWish),
+        .arguments = wish_arguments,
+        .validations = wish_validations,
         .run = tickets_purchase,
     },
     {0},
@@ -77,8 +108,10 @@ const Resource TICKET_RESOURCE = {
     .attributes = attributes,
     .identities = identities,
     .checks = checks,
+    .relationships = relationships,
     .actions = actions,
     .policies = policies,
+    .api = API_SHOWN,
     .storage = "fillfactor=70",
 };
 
@@ -109,6 +142,7 @@ const Resource RESERVATION_RESOURCE = {
 
 /* In the order in which writers lock tables: `usher reset` empties them in this order. */
 static const Resource inbox = BUS_INBOX("tickets");
+static const Resource keys = KEEP_TABLE("tickets");
 static const Resource *const resources[] = {
     &TICKETS_VENUE_RESOURCE,
     &TICKET_RESOURCE,
@@ -116,6 +150,7 @@ static const Resource *const resources[] = {
     &TICKETS_EVENT_RESOURCE,
     &TICKETS_USER_RESOURCE,
     &inbox,
+    &keys,
     NULL,
 };
 

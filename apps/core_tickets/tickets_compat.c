@@ -62,37 +62,43 @@ static const CompatOutput outputs[] = {
     {.name = "EventId", .attribute = "event_id"},
     {.name = "Price", .attribute = "price"},
     {.name = "SeatNumber", .attribute = "seat_number"},
-    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased},
-    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved},
+    {.name = "Purchased", .form = SHOW_CUSTOM, .write = write_purchased, .type = TYPE_BOOL},
+    {.name = "Reserved", .form = SHOW_CUSTOM, .write = write_reserved, .type = TYPE_BOOL},
     {0},
 };
 
 _Static_assert(offsetof(TicketView, ticket) == 0, "a TicketView is read as a Ticket");
 static const CompatShape shape = {&TICKET_RESOURCE, sizeof(TicketView), outputs};
 
-static CO_FN Err load_views(CompatCall *call, const Statement *statement, const PgParams *params, bool show_holds,
-                            void **ret_rows, size_t *ret_n) {
-    PgResult result;
-    TRY(pg_query(engine_pool(call->engine), statement, params, &result));
-    TicketView *views = ARENA_ARRAY(call->ctx->arena, TicketView, (size_t)result.rows);
+SLICE_OF(TicketView);
+
+/* A ticket borrows nothing from the result: it has no text. */
+static Err decode_views(Ctx *ctx, const PgResult *result, int first, int n, bool show_holds, Slice(TicketView) * ret) {
+    TicketView *views = ARENA_ARRAY(ctx->arena, TicketView, (size_t)n);
     if (views == NULL)
         return ERR_NO_MEMORY;
-    for (int row = 0; row < result.rows; row++) {
-        TicketView *view = &views[row];
-        TRY(resource_decode(&TICKET_RESOURCE, &result, row, &view->ticket));
-        bool held = pg_bool(&result, row, result.columns - 1);
+    TRY(resource_decode_rows(&TICKET_RESOURCE, result, first, n, views, sizeof *views));
+    for (int i = 0; i < n; i++) {
+        TicketView *view = &views[i];
+        bool held = pg_bool(result, first + i, result->columns - 1);
         view->reserved = show_holds && ticket_shows_reserved(held, view->ticket.user_id.present);
     }
-    *ret_rows = views;
-    *ret_n = (size_t)result.rows;
+    ret->p = views;
+    ret->n = (size_t)n;
     return ERR_OK;
 }
 
+static Err take_of_event(Ctx *ctx, const PgResult *result, int first, int n, void *arg) {
+    return decode_views(ctx, result, first, n, true, arg);
+}
+
 static CO_FN Err load_of_event(CompatCall *call, void **ret_rows, size_t *ret_n) {
-    PgParams params;
-    pg_params_init(&params, call->ctx->arena);
-    pg_add_id(&params, call->path_ids[0]);
-    return load_views(call, SQL_TICKETS_OF_EVENT, &params, true, ret_rows, ret_n);
+    static const GroupRead of_events = {SQL_TICKETS_OF_EVENTS, "event_id", take_of_event};
+    Slice(TicketView) views;
+    TRY(resource_group(call->engine, &of_events, call->ctx, call->path_ids[0], &views));
+    *ret_rows = views.p;
+    *ret_n = views.n;
+    return ERR_OK;
 }
 
 static CO_FN Err load_of_user(CompatCall *call, void **ret_rows, size_t *ret_n) {
@@ -100,7 +106,13 @@ static CO_FN Err load_of_user(CompatCall *call, void **ret_rows, size_t *ret_n) 
     pg_params_init(&params, call->ctx->arena);
     pg_add_id(&params, call->path_ids[0]);
     pg_add_id(&params, call->path_ids[1]);
-    return load_views(call, SQL_TICKETS_OF_USER, &params, !quirk(QUIRK_USER_TICKETS_NEVER_RESERVED), ret_rows, ret_n);
+    PgResult result;
+    Slice(TicketView) views;
+    TRY(pg_query(engine_pool(call->engine), SQL_TICKETS_OF_USER, &params, &result));
+    TRY(decode_views(call->ctx, &result, 0, result.rows, !quirk(QUIRK_USER_TICKETS_NEVER_RESERVED), &views));
+    *ret_rows = views.p;
+    *ret_n = views.n;
+    return ERR_OK;
 }
 
 /* --- routes ------------------------------------------------------------------------------------------------------ */

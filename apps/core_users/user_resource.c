@@ -9,6 +9,8 @@
 #include "core_users_migrations.h"
 #include "core_users_queries.h"
 #include "legacy/quirks.h"
+#include "legacy/values.h"
+#include "resource/keep.h"
 
 const EnumValue USER_TYPES[] = {
     {"Customer", 0},
@@ -42,9 +44,21 @@ static Err name_is_there_first(Ctx *ctx, const void *input) {
     return quirk(QUIRK_MISSING_NAME_500) ? ERR_OK : name_is_there(ctx, input);
 }
 
+/* Every surface's values obey the old rules. (Compat has looked already, in its own order, and finds nothing new here;
+ * what is missing altogether is told by the two above.) */
+static Err values_are_well_formed(Ctx *ctx, const void *input) {
+    const User *user = input;
+    if (user->full_name.p != NULL && value_full_name(ctx, &user->full_name) != ERR_OK) {
+        ctx->problem.field = STR("full_name");
+        return ERR_INVALID;
+    }
+    return user->email.p == NULL ? ERR_OK : value_email(ctx, &user->email);
+}
+
 static const Validation create_validations[] = {
     {"email is there", email_is_there},
     {"name is there", name_is_there},
+    {"name and email are well-formed", values_are_well_formed},
     {0},
 };
 
@@ -52,6 +66,7 @@ static const Validation create_validations[] = {
 static const Validation update_validations[] = {
     {"email is there", email_is_there},
     {"name is there", name_is_there_first},
+    {"name and email are well-formed", values_are_well_formed},
     {0},
 };
 
@@ -107,12 +122,14 @@ const Resource USER_RESOURCE = {
     .identities = identities,
     .actions = actions,
     .policies = policies,
+    .api = API_SHOWN,
 };
 
 /* --- the context ------------------------------------------------------------------------------------------------- */
 
 static const Resource outbox = BUS_OUTBOX("users");
-static const Resource *const resources[] = {&USER_RESOURCE, &outbox, NULL};
+static const Resource keys = KEEP_TABLE("users");
+static const Resource *const resources[] = {&USER_RESOURCE, &outbox, &keys, NULL};
 
 const Context CORE_USERS_CONTEXT = {
     .name = "users",

@@ -3,11 +3,13 @@
  */
 #include "usher/app.h"
 
+#include "api/jsonapi.h"
 #include "core_events/core_events.h"
 #include "core_tickets/core_tickets.h"
 #include "core_users/core_users.h"
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
+#include "telemetry/instrument.h"
 
 #define BUS_WRITERS 4
 
@@ -28,7 +30,14 @@ const Route *const *app_route_tables(size_t *ret_n) {
 
 Err app_router(Ctx *ctx, Arena *arena, Router **ret) {
     size_t n;
-    const Route *const *tables = app_route_tables(&n);
+    const Route *const *compat = app_route_tables(&n);
+    const Route **tables = ARENA_ARRAY(arena, const Route *, n + 1);
+    JsonApi *api;
+    if (tables == NULL)
+        return ERR_NO_MEMORY;
+    memcpy(tables, compat, n * sizeof *tables);
+    TRY(jsonapi_new(ctx, arena, CONTEXTS, &api));
+    tables[n++] = api->routes;
     RouterOptions options = {.ignore_case = quirk(QUIRK_PATHS_ANY_CASE),
                              .trailing_slash = quirk(QUIRK_PATHS_ANY_CASE),
                              .method_ignores_case = quirk(QUIRK_METHODS_ANY_CASE)};
@@ -51,6 +60,7 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : 1,
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
+        .observer = telemetry_pg_observer(),
     };
     TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
     return engine_new(app->loop, context, app->pools[at], &app->engines[at]);

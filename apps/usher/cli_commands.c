@@ -46,6 +46,9 @@ const Command COMMANDS[] = {
             "off."},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
+    {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",
+     .doc = "Writes a file per body of either surface and per message to contracts/schemas; --check says which are "
+            "stale."},
     {ROW(config), .arguments = "", .brief = "show the configuration as it is read",
      .doc =
          "Every setting is an environment variable. Shows each with its value (secrets masked), default and meaning."},

@@ -6,14 +6,19 @@
  *            first fork, so that a worker that dies leaves its backlog to its successor
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
+ *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
  */
 #include <unistd.h>
 
+#include "api/jsonapi.h"
 #include "core_tickets/core_tickets.h"
 #include "legacy/quirks.h"
 #include "runtime/log.h"
 #include "runtime/supervisor.h"
+#include "telemetry/instrument.h"
+#include "telemetry/telemetry.h"
 #include "usher/app.h"
+#include "usher/observe.h"
 #include "usher/settings_file.h"
 
 #define LISTENERS_MAX 8
@@ -57,6 +62,8 @@ static Engine *engine_of(const char *context, void *data) {
 static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(worker->index);
+    observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -67,14 +74,16 @@ static Err start_http(Worker *worker) {
                               .body_max = (uint64_t)settings->body_max_bytes};
     TRY(app_router(&ctx, self.app.arena, &self.compat.router));
     HttpServerOptions options = {
-        .limits = HTTP_LIMITS_DEFAULT, .handler = compat_serve, .data = &self.compat, .server_name = STR("usher")};
+        .limits = HTTP_LIMITS_DEFAULT, .handler = surfaces_serve, .data = &self.compat, .server_name = STR("usher")};
     options.limits.connections_max = (int)settings->connections_max;
     options.limits.idle_timeout_ms = settings->idle_ms;
     options.limits.request_timeout_ms = settings->request_ms;
     options.limits.body_max = (uint64_t)settings->body_max_bytes;
     /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
     options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
-    return http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server);
+    options.observer = telemetry_http_observer();
+    TRY(http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server));
+    return observe_start(worker, &self.app, self.server);
 }
 
 /* The supervisor has read the same before us and found it well; a worker that cannot follow goes on as it was. */
@@ -104,12 +113,15 @@ static void http_drained(void *data) {
 }
 
 static void drain_http(Worker *worker) {
+    observe_draining();
     http_server_drain(self.server, http_drained, worker);
 }
 
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(-1);
+    observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -124,12 +136,14 @@ static Err start_relay(Worker *worker) {
                          .poll_ms = settings->relay_poll_ms};
         TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
-    return ERR_OK;
+    return observe_start(worker, &self.app, NULL);
 }
 
 static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
     close_sockets_but(-1);
+    observe_attach(worker);
+    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -141,12 +155,18 @@ static Err start_consume(Worker *worker) {
                                .batch = (size_t)settings->consumer_batch};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
-    return ERR_OK;
+    return observe_start(worker, &self.app, NULL);
+}
+
+static Err start_telemetry(Worker *worker) {
+    close_sockets_but(-1);
+    return observe_process_start(worker);
 }
 
 /* Relay and consumers end between batches; what was in hand is committed or comes again. */
 static void drain_loops(Worker *worker) {
     const Settings *settings = worker->settings;
+    observe_draining();
     if (co_drain(worker->loop, clock_mono_ms() + settings->drain_ms) != ERR_OK)
         LOG_W(NULL, "drain deadline passed");
     worker_drained(worker);
@@ -175,9 +195,22 @@ static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t 
     return ERR_OK;
 }
 
+/* The supervisor's own: what it runs, and whom to tell when all of it serves. */
+static struct {
+    const Role *roles;
+    void (*ready)(void *settings);
+} parent;
+
+static void on_ready(void *settings) {
+    telemetry_started();
+    if (parent.ready != NULL)
+        parent.ready(settings);
+}
+
 static void stopping(void *data) {
     (void)data;
     close_sockets_but(-1);
+    observe_close_sockets();
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -204,6 +237,7 @@ static Err check_declarations(void) {
 static Err prepare(void *data) {
     const Settings *settings = data;
     TRY(check_declarations());
+    TRY(observe_prepare(settings, parent.roles));
     Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
     if (arena == NULL)
         return ERR_NO_MEMORY;
@@ -246,15 +280,22 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = start_consume,
          .drain = drain_loops,
          .reload = reload_worker},
+        {.name = "telemetry",
+         .count = observe_process_count(settings),
+         .start = start_telemetry,
+         .drain = observe_process_drain,
+         .reload = reload_worker},
         {.name = NULL},
     };
+    parent.roles = roles;
+    parent.ready = ready;
     SupervisorOptions options = {
         .roles = roles,
         .settings = settings,
         .drain_ms = settings->drain_ms,
         .intensity = (int)settings->restart_intensity,
         .period_ms = settings->restart_period_ms,
-        .ready = ready,
+        .ready = on_ready,
         .prepare = prepare,
         .reload = reload,
         .stopping = stopping,

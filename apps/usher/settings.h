@@ -17,6 +17,14 @@ typedef struct Settings {
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str admin_listen;
+    bool otel_disabled;
+    Str otel_service_name, otel_resource_attributes;
+    Str otel_endpoint, otel_traces_endpoint, otel_metrics_endpoint, otel_logs_endpoint;
+    Str otel_headers, otel_protocol;
+    Str otel_traces_exporter, otel_metrics_exporter, otel_logs_exporter;
+    Str otel_sampler, otel_sampler_arg;
+    int64_t otel_timeout_ms, otel_delay_ms, otel_metric_interval_ms, otel_queue_max, otel_batch_max;
 } Settings;
 
 extern const Setting SETTINGS[];

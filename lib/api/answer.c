@@ -16,6 +16,7 @@ static const struct {
     {400, SECTION("15.5.1"), "Bad Request"},
     {403, SECTION("15.5.4"), "Forbidden"},
     {404, SECTION("15.5.5"), "Not Found"},
+    {405, SECTION("15.5.6"), "Method Not Allowed"},
     {406, SECTION("15.5.7"), "Not Acceptable"},
     {408, SECTION("15.5.9"), "Request Timeout"},
     {413, SECTION("15.5.14"), "Content Too Large"},

@@ -57,6 +57,7 @@ typedef struct CompatOutput {
     } form;
     const EnumValue *values;
     void (*write)(JsonWriter *w, const Ctx *ctx, const void *row); /* SHOW_CUSTOM */
+    Type type;                                                     /* SHOW_CUSTOM: what write writes, for documents */
 } CompatOutput;
 
 typedef struct CompatShape {

@@ -13,6 +13,7 @@
  */
 #include "base/heap.h"
 #include "bus/loops.h"
+#include "bus/tracing.h"
 #include "runtime/log.h"
 
 #define CONSUMER_BATCH    500
@@ -44,6 +45,8 @@ typedef struct Delivery {
     const Envelope *envelope;
     const Subscription *subscription;
     DeliveryState state;
+    int64_t began_ns;
+    Span action;
     size_t before; /* index + 1 of the one before it of its aggregate that may still be undecided; 0: none */
 } Delivery;
 
@@ -63,6 +66,8 @@ static void decide(Batch *b, size_t i, DeliveryOutcome outcome, Str reason) {
     b->deliveries[i].state = DECIDED;
     b->outcomes[i] = outcome;
     b->reasons[i] = reason;
+    trace_processed(&b->deliveries[i].ctx, b->consumer->consumer->name, &b->envelopes[i], b->deliveries[i].began_ns,
+                    outcome);
     if (outcome == DELIVERY_DEAD)
         LOG_W(&b->deliveries[i].ctx, "message_dead", F_C("consumer", b->consumer->consumer->name),
               F_STR("type", b->envelopes[i].type), F_STR("reason", reason));
@@ -114,10 +119,13 @@ static const Subscription *subscription_for(const Consumer *consumer, Str type) 
 static void begin_ctx(Batch *b, Delivery *d) {
     d->ctx = *b->ctx;
     d->ctx.problem = (Problem){0};
-    if (d->envelope->traceparent.p == NULL || trace_parse(d->envelope->traceparent, &d->ctx.trace) != ERR_OK)
+    d->began_ns = clock_mono_ns();
+    bool traced = d->envelope->traceparent.p != NULL && trace_parse(d->envelope->traceparent, &d->ctx.trace) == ERR_OK;
+    if (!traced)
         trace_new(&d->ctx.trace);
-    d->ctx.trace.state = d->envelope->tracestate;
+    d->ctx.trace.state = traced ? d->envelope->tracestate : (Str){NULL, 0};
     d->ctx.trace.baggage = d->envelope->baggage;
+    trace_delivered(&d->ctx, traced);
 }
 
 static void read_delivery(Batch *b, size_t i) {
@@ -227,9 +235,26 @@ CO_FN static Err inbox_before(PgTx *tx, Set *set, void *data) {
     return ERR_OK;
 }
 
+/* Runs the set in its members' traces; the loop's own comes back afterwards. */
+CO_FN static Err run_traced(Batch *b, Set *set) {
+    const Trace own = b->ctx->trace;
+    TraceBatch batch;
+    for (size_t i = 0; i < set->n; i++)
+        span_begin(set->members[i]->ctx, &((Delivery *)set->members[i])->action);
+    b->ctx->trace = *trace_of_set(set->members, set->n);
+    trace_set(b->ctx, set->members, set->n, &batch);
+    Err err = set_run(b->consumer->consumer->engine, set, inbox_before, b);
+    b->ctx->trace = own;
+    b->ctx->batch = NULL;
+    for (size_t i = 0; i < set->n; i++)
+        trace_action_end(set->members[i]->ctx, &((Delivery *)set->members[i])->action, set->resource, set->action->name,
+                         err != ERR_OK ? err : set->members[i]->outcome);
+    return err;
+}
+
 CO_FN static Err run_one_set(Batch *b, Member **members, size_t n, const Subscription *s) {
     Set set = {.resource = s->resource, .action = action_of(s), .members = members, .n = n, .ctx = b->ctx};
-    TRY(set_run(b->consumer->consumer->engine, &set, inbox_before, b));
+    TRY(run_traced(b, &set));
     for (size_t i = 0; i < b->n; i++) {
         Delivery *d = &b->deliveries[i];
         if (d->state != TAKEN)

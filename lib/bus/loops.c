@@ -28,6 +28,8 @@ CO_FN void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep st
         ctx->problem = (Problem){0};
         ctx->deadline_ms = 0;
         trace_new(&ctx->trace);
+        ctx->trace.flags = 0; /* looking for work is no trace: the messages bring theirs */
+        ctx->batch = NULL;
         ctx->now = clock_now();
         Err err = step(ctx, data);
         ctx->deadline_ms = 0;

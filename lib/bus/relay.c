@@ -13,6 +13,7 @@
  */
 #include "base/heap.h"
 #include "bus/loops.h"
+#include "bus/tracing.h"
 
 #define RELAY_BATCH   500
 #define RELAY_POLL_MS 1000
@@ -97,7 +98,10 @@ CO_FN static Err relay_body(PgTx *tx, void *arg) {
     if (rows.rows == 0)
         return ERR_OK;
     TRY(read_rows(b->ctx, &rows, &messages));
-    TRY(transport->ops->publish(transport, messages, (size_t)rows.rows));
+    int64_t began_ns = clock_mono_ns();
+    Err err = transport->ops->publish(transport, messages, (size_t)rows.rows);
+    trace_published(b->ctx, messages, (size_t)rows.rows, began_ns, err);
+    TRY(err);
     b->n = (size_t)rows.rows;
     return forget_rows(tx, b, messages, b->n);
 }

@@ -137,6 +137,8 @@ void answer_refusal(HttpConnection *conn, int status, const char *allow) {
     HttpServer *server = conn->server;
     Arena *arena = server->error_arena;
     server->stats.protocol_errors++;
+    if (server->options.observer != NULL)
+        server->options.observer->refused(status);
     for (int plain = server->options.on_protocol_error == NULL; plain < 2; plain++) {
         arena_reset(arena);
         Response res = {.status = status, .close = true};

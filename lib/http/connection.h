@@ -76,6 +76,7 @@ struct Exchange {
     Str body_whole; /* absent: comes through conn->body */
     Err body_err;
     int64_t body_waited_ms;
+    int64_t began_ns; /* for the observer */
     bool adopted, safe, keep_alive, body_ended, continue_sent, stream_open, adopt_failed;
 };
 

@@ -68,8 +68,10 @@ static bool adopt(Exchange *ex, Ctx *ctx) {
     req->expect_continue = facts->expect_continue;
     if (ex->body_whole.p != NULL)
         ex->body_whole = rebase(arena, ex->body_whole, ex->head, copy);
-    /* Bounds of the trace context specification; what is longer is left out, never cut (a cut list is another list). */
-    if (facts->tracestate.n <= 512)
+    /* Bounds of the trace context specification; what is longer is left out, never cut (a cut list is another list).
+     * Without a traceparent that could be read there is nothing that tracestate could belong to (§3.3.1). */
+    static const uint8_t no_parent[8];
+    if (facts->tracestate.n <= 512 && memcmp(ctx->trace.parent_id, no_parent, 8) != 0)
         ctx->trace.state = rebase(arena, facts->tracestate, ex->head, copy);
     if (facts->baggage.n <= 8192)
         ctx->trace.baggage = rebase(arena, facts->baggage, ex->head, copy);
@@ -153,6 +155,8 @@ bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFa
     ex->parser = parser;
     ex->facts = *facts;
     ex->keep_alive = facts->keep_alive;
+    if (server->options.observer != NULL)
+        ex->began_ns = clock_mono_ns();
     ex->safe = facts->method == METHOD_GET || facts->method == METHOD_HEAD || facts->method == METHOD_OPTIONS ||
                facts->method == METHOD_TRACE;
     size_t used = body_begin(ex, input);
@@ -284,12 +288,17 @@ static CO_FN void exchange_run(Ctx *ctx, void *arg) {
     HttpConnection *conn = ex->conn;
     HttpServer *server = conn->server;
     exchange_adopt(ex, ctx);
+    const HttpObserver *observer = server->options.observer;
+    if (observer != NULL)
+        observer->begin(&ex->req);
     if (!ex->adopt_failed)
         server->options.handler(&ex->req, &ex->res, server->options.data);
     /* From here on neither the deadline nor a cancellation may lose the answer; the connection's time-outs end the
      * wait. */
     co_shield(true);
     exchange_answer(ex);
+    if (observer != NULL)
+        observer->end(&ex->req, &ex->res, ex->began_ns);
     exchange_remove(ex);
     if (!conn->dead && conn->sealed && conn->input == IN_HEAD)
         conn->input = IN_STOP;

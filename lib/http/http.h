@@ -102,6 +102,14 @@ extern const HttpLimits HTTP_LIMITS_DEFAULT;
 
 typedef struct HttpServer HttpServer;
 
+/** Who watches a server, from a layer above. None of these may suspend. */
+typedef struct HttpObserver {
+    void (*begin)(const Request *req); /* before the handler; may change ctx->trace */
+    /** When the answer was given out, or could not be (status 0: there was none). began_ns: clock_mono_ns. */
+    void (*end)(const Request *req, const Response *res, int64_t began_ns);
+    void (*refused)(int status); /* what came could not be read as a request */
+} HttpObserver;
+
 typedef struct HttpServerOptions {
     HttpLimits limits;
     Handler handler; /* gets every well-formed request */
@@ -111,6 +119,7 @@ typedef struct HttpServerOptions {
     void (*on_protocol_error)(int status, Response *res, void *data);
     Str server_name; /* Server header; absent: none */
     bool hide_date;
+    const HttpObserver *observer; /* stays the caller's; NULL: nobody watches */
 } HttpServerOptions;
 
 /** Serves on listening sockets already bound (http_listen_socket); takes them over. */

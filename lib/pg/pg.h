@@ -47,10 +47,13 @@ enum {
 
 /** A named SQL text. Identity is the address: declare it static const, or make it once at start-up. */
 typedef struct Statement {
-    const char *name; /* unique within a pool; the prepared statement's name */
+    const char *name; /* unique within a pool; the prepared statement's name. NULL: sent unprepared each time */
     const char *sql;
     bool writes; /* never repeated by itself */
 } Statement;
+
+typedef struct PgPool PgPool;
+typedef struct PgTx PgTx;
 
 #define PG_PARAMS_MAX 64
 
@@ -116,6 +119,21 @@ MUST_USE Err pg_decimal(const PgResult *r, int row, int column, Decimal *ret);
 /** Offset 0, tick 0. ±infinity and years outside 1 to 9999 are clamped to that range. */
 Instant pg_instant(const PgResult *r, int row, int column);
 
+/** What a wait for the server came to. */
+typedef struct PgObservation {
+    Ctx *ctx; /* of the coroutine that waited */
+    PgPool *pool;
+    const Statement *statement; /* the one whose result was waited for */
+    int64_t began_ns;           /* clock_mono_ns */
+    Err err;
+    const char *sqlstate; /* "" where there is none */
+} PgObservation;
+
+/** Who watches a pool, from a layer above. May not suspend. */
+typedef struct PgObserver {
+    void (*done)(const PgObservation *observation);
+} PgObserver;
+
 typedef struct PgConfig {
     Str url;  /* libpq connection string or URI */
     Str role; /* SET ROLE at connect (startup option), absent: none */
@@ -124,10 +142,8 @@ typedef struct PgConfig {
     int writers;     /* connections for transactions; 1 per worker is what measured best for sets */
     int64_t connect_timeout_ms;
     int64_t statement_timeout_ms; /* on the server, beside our own deadlines */
+    const PgObserver *observer;   /* stays the caller's; NULL: nobody watches */
 } PgConfig;
-
-typedef struct PgPool PgPool;
-typedef struct PgTx PgTx;
 
 /** Starts connecting; returns at once. ERR_INVALID: the URL cannot be read; ERR_NO_MEMORY. */
 MUST_USE Err pg_pool_new(Loop *loop, const PgConfig *config, PgPool **ret);
@@ -135,6 +151,12 @@ MUST_USE Err pg_pool_new(Loop *loop, const PgConfig *config, PgPool **ret);
 void pg_pool_free(PgPool *pool);
 /** True when both kinds of connection are up. */
 bool pg_pool_ready(const PgPool *pool);
+/** Where the reader is connected to, or was last; absent before. Valid until the pool's next turn. */
+typedef struct PgEndpoint {
+    Str database, host;
+    int port; /* 0: not known, or a unix socket */
+} PgEndpoint;
+void pg_pool_endpoint(const PgPool *pool, PgEndpoint *ret);
 /** Server's words for the last failure ("" when none): for doctor, health and logs. */
 Str pg_pool_last_error(const PgPool *pool);
 

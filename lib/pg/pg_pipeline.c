@@ -109,7 +109,8 @@ bool pipeline_statement(PgConn *conn, PgSlotKind kind, const Statement *statemen
                         PgRound *round) {
     if (params == NULL)
         params = &NO_PARAMS;
-    PgPreparedState state = prepared_get(conn->prepared, statement);
+    /* Without a name there is nothing to prepare under. */
+    PgPreparedState state = statement->name == NULL ? PREPARED_FULL : prepared_get(conn->prepared, statement);
     if (state == PREPARED_STALE && !statement_deallocate(conn, statement, round))
         return false;
     if ((state == PREPARED_NO || state == PREPARED_STALE) && !statement_prepare(conn, statement, params, round))

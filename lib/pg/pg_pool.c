@@ -57,6 +57,7 @@ static Err pool_configure(PgPool *pool, const PgConfig *config) {
     pool->application_name = arena_str(pool->arena, name).p;
     if (pool->url == NULL || pool->application_name == NULL)
         return ERR_NO_MEMORY;
+    pool->observer = config->observer;
     pool->connect_timeout_ms = config->connect_timeout_ms > 0 ? config->connect_timeout_ms : 5000;
     return options_of(pool, config, &pool->options);
 }
@@ -129,6 +130,29 @@ bool pg_pool_ready(const PgPool *pool) {
     for (int i = 0; i < pool->writers_n; i++)
         writer = writer || pool->writers[i]->state == CONN_UP;
     return writer && pool->reader != NULL && pool->reader->state == CONN_UP;
+}
+
+void pg_pool_endpoint(const PgPool *pool, PgEndpoint *ret) {
+    *ret = (PgEndpoint){0};
+    if (pool->reader == NULL || pool->reader->raw == NULL)
+        return;
+    const PGconn *raw = pool->reader->raw;
+    *ret = (PgEndpoint){.database = str_c(PQdb(raw)), .host = str_c(PQhost(raw))};
+    uint64_t port;
+    bool socket = ret->host.n > 0 && ret->host.p[0] == '/';
+    if (!socket && str_to_u64(str_c(PQport(raw)), 65535, &port) == ERR_OK)
+        ret->port = (int)port;
+}
+
+int64_t pool_observe_begin(const PgPool *pool) {
+    return pool->observer == NULL ? 0 : clock_mono_ns();
+}
+
+void pool_observe_end(PgPool *pool, Ctx *ctx, const Statement *statement, int64_t began_ns, Err err) {
+    if (pool->observer == NULL)
+        return;
+    pool->observer->done(&(PgObservation){
+        .ctx = ctx, .pool = pool, .statement = statement, .began_ns = began_ns, .err = err, .sqlstate = pg_sqlstate()});
 }
 
 Str pg_pool_last_error(const PgPool *pool) {

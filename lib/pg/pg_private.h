@@ -190,6 +190,7 @@ struct PgPool {
     Arena *arena; /* configuration texts */
     const char *url, *application_name, *options;
     int64_t connect_timeout_ms;
+    const PgObserver *observer;
 
     PgConn *reader;
     PgRound *waiting_first, *waiting_last;
@@ -214,6 +215,9 @@ struct PgPool {
 void pool_enter(PgPool *pool);
 void pool_leave(PgPool *pool);
 void pool_set_error(PgPool *pool, const char *message);
+/** 0 when nobody watches. */
+int64_t pool_observe_begin(const PgPool *pool);
+void pool_observe_end(PgPool *pool, Ctx *ctx, const Statement *statement, int64_t began_ns, Err err);
 
 /* --- pg_error.c --- */
 

@@ -134,6 +134,8 @@ CO_FN Err pg_query(PgPool *pool, const Statement *statement, const PgParams *par
     if (home == NULL)
         return ERR_NO_MEMORY;
 
+    pool_enter(pool); /* whoever frees it meanwhile leaves it to us for as long as we look */
+    int64_t began_ns = pool_observe_begin(pool);
     PgRound round = {.statement = statement, .params = params};
     Err err = round_wait(pool, &round);
     if (err == ERR_OK && round.error != NULL)
@@ -141,5 +143,7 @@ CO_FN Err pg_query(PgPool *pool, const Statement *statement, const PgParams *par
     else if (err == ERR_OK)
         result_keep(home, &round, ret);
     round_clear(&round);
+    pool_observe_end(pool, ctx, statement, began_ns, err);
+    pool_leave(pool);
     return err;
 }

@@ -122,6 +122,7 @@ static CO_FN Err tx_query(PgTx *tx, const Statement *statement, const PgParams *
     PGresult **home = result_home(tx->ctx);
     if (home == NULL && tx->err == ERR_OK)
         tx->err = ERR_NO_MEMORY;
+    int64_t began_ns = pool_observe_begin(tx->pool);
     tx_put(tx, SLOT_KEEP, statement, params);
     if (commit == COMMITS_WITH)
         tx_put(tx, SLOT_DROP, &COMMIT, NULL);
@@ -131,6 +132,7 @@ static CO_FN Err tx_query(PgTx *tx, const Statement *statement, const PgParams *
         result_keep(home, &tx->round, ret);
     }
     round_clear(&tx->round);
+    pool_observe_end(tx->pool, tx->ctx, statement, began_ns, err);
     return err;
 }
 
@@ -145,10 +147,12 @@ CO_FN Err pg_tx_query_commit(PgTx *tx, const Statement *statement, const PgParam
 static CO_FN Err tx_commit(PgTx *tx) {
     if (tx->err != ERR_OK || tx->committed || !tx->begun)
         return tx->err;
+    int64_t began_ns = pool_observe_begin(tx->pool);
     tx_put(tx, SLOT_DROP, &COMMIT, NULL);
     Err err = tx_round_trip(tx, COMMITS_ONLY);
     tx->committed = err == ERR_OK;
     round_clear(&tx->round);
+    pool_observe_end(tx->pool, tx->ctx, &COMMIT, began_ns, err);
     return err;
 }
 

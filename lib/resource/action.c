@@ -13,6 +13,7 @@
 
 #include "resource/engine_internal.h"
 #include "runtime/log.h"
+#include "telemetry/metrics.h"
 
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
@@ -87,6 +88,7 @@ Err member_announce(Member *member, Str type, Id aggregate, Str payload) {
     if (message == NULL)
         return ERR_NO_MEMORY;
     *message = (Outgoing){.id = id_time_ordered(), .type = type, .aggregate = aggregate, .payload = payload};
+    trace_message_begin(member->ctx, message);
     Outgoing **end = &member->outgoing;
     while (*end != NULL)
         end = &(*end)->next;
@@ -211,6 +213,10 @@ static void log_failure(Ctx *ctx, const Set *set) {
 CO_FN static void set_co(Ctx *ctx, void *arg) {
     ActionQueue *queue = arg;
     Engine *engine = queue->engine;
+    TraceBatch batch;
+    metric_record(METRIC_SET_SIZE, (int64_t)engine->n_taken,
+                  LABELS({"usher.resource", queue->resource->name, 0}, {"usher.action", queue->action->name, 0}));
+    trace_set(ctx, engine->members, engine->n_taken, &batch);
     Set set = {.resource = queue->resource,
                .action = queue->action,
                .members = engine->members,
@@ -245,7 +251,7 @@ void engine_start_set(Engine *engine) {
                            &(CoOptions){.name = "set",
                                         .arena_limit_bytes = SET_ARENA_BYTES,
                                         .deadline_ms = latest_deadline(engine),
-                                        .trace = &engine->members[0]->ctx->trace},
+                                        .trace = trace_of_set(engine->members, engine->n_taken)},
                            &co);
         if (err == ERR_OK)
             return;
@@ -300,7 +306,8 @@ CO_FN static Err member_wait(ActionQueue *queue, Joined *joined) {
     return joined->member.outcome;
 }
 
-CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input, void **result) {
+CO_FN static Err join_set(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
+                          Conditions *conditions, void **result) {
     const Action *action = resource_action(resource, name);
     ASSERT(action != NULL);
     ActionQueue *queue = engine_queue(engine, action);
@@ -309,7 +316,7 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
     if (action->kind == ACTION_CREATE && action->input_size == 0)
         make_generated(resource, input);
 
-    Joined joined = {.member = {.ctx = ctx, .input = input}};
+    Joined joined = {.member = {.ctx = ctx, .input = input, .conditions = conditions}};
     find_clash(queue, &joined);
     queue_add(queue, &joined);
     queue_ready(engine, queue);
@@ -318,4 +325,17 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
     if (result != NULL)
         *result = joined.member.result;
     return ERR_OK;
+}
+
+CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input, void **result) {
+    return action_run_with(engine, resource, name, ctx, input, NULL, result);
+}
+
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
+                          Conditions *conditions, void **result) {
+    Span span;
+    span_begin(ctx, &span);
+    Err err = join_set(engine, resource, name, ctx, input, conditions, result);
+    trace_action_end(ctx, &span, resource, resource_action(resource, name)->name, err);
+    return err;
 }

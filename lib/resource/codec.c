@@ -228,24 +228,37 @@ static Err take_value(const PgResult *result, int row, int column, const Attribu
     return ERR_INTERNAL;
 }
 
-Err resource_decode(const Resource *resource, const PgResult *result, int row, void *object) {
+/* One attribute of all rows. */
+static Err take_column(const Attribute *a, const PgResult *result, int column, int fine, int first, int n, char *field,
+                       size_t stride) {
+    for (int i = 0; i < n; i++, field += stride) {
+        if (a->type == TYPE_INSTANT)
+            TRY(take_instant(result, first + i, column, fine, a, field));
+        else
+            TRY(take_value(result, first + i, column, a, field));
+    }
+    return ERR_OK;
+}
+
+/* Column by column, so that names are looked up once for all rows. */
+Err resource_decode_rows(const Resource *resource, const PgResult *result, int first, int n, void *objects,
+                         size_t stride) {
     int guess = 0;
     for (const Attribute *a = resource->attributes; a->name != NULL; a++) {
-        void *field = (char *)object + a->offset;
         int column = find_column(result, a->name, "", &guess);
         if (column < 0)
             continue;
         /* A query that returns another type is a mistake of its author: an error here, before a getter asserts. */
         if (PQftype(result->raw, column) != scalar_oid(a->type))
             return ERR_INTERNAL;
-        if (a->type == TYPE_INSTANT) {
-            int fine = a->coarse ? -1 : find_column(result, a->name, FINE_SUFFIX, &guess);
-            if (fine >= 0 && PQftype(result->raw, fine) != OID_INT2)
-                return ERR_INTERNAL;
-            TRY(take_instant(result, row, column, fine, a, field));
-        } else {
-            TRY(take_value(result, row, column, a, field));
-        }
+        int fine = attribute_has_fine(a) ? find_column(result, a->name, FINE_SUFFIX, &guess) : -1;
+        if (fine >= 0 && PQftype(result->raw, fine) != OID_INT2)
+            return ERR_INTERNAL;
+        TRY(take_column(a, result, column, fine, first, n, (char *)objects + a->offset, stride));
     }
     return ERR_OK;
+}
+
+Err resource_decode(const Resource *resource, const PgResult *result, int row, void *object) {
+    return resource_decode_rows(resource, result, row, 1, object, resource->size);
 }

@@ -34,11 +34,12 @@ static Err make_keyed(Engine *engine, const Resource *resource) {
     if (resource->internal || resource_key(resource) == NULL)
         return ERR_OK;
     KeyedQueue *queue = &engine->keyed[engine->n_keyed++];
-    *queue = (KeyedQueue){.engine = engine, .resource = resource};
+    *queue = (KeyedQueue){.engine = engine, .resource = resource, .key = resource_key(resource)->name};
+    queue->statement = &queue->own;
     for (const Action *action = resource->actions; action != NULL && action->name != NULL; action++)
         if (action->kind == ACTION_READ && queue->read == NULL)
             queue->read = action;
-    return compose_get(engine->arena, resource, &queue->statement);
+    return compose_get(engine->arena, resource, &queue->own);
 }
 
 static Err make_queues(Engine *engine) {

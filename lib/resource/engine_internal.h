@@ -7,6 +7,7 @@
 #pragma once
 #include "base/map.h"
 #include "resource/compose.h"
+#include "resource/tracing.h"
 
 /* A set's members at most: past a few hundred rows a statement gains nothing, and a commit must not starve the other
  * actions. */
@@ -19,6 +20,8 @@
 #define SET_ARENA_BYTES (256u * 1024 * 1024)
 /* Keys of one keyed read. */
 #define KEYED_MAX 512
+/* Keys of one grouped read: each may have many rows, and libpq collects an answer whole. */
+#define GROUPED_MAX 16
 
 typedef struct ActionQueue ActionQueue;
 
@@ -45,11 +48,12 @@ struct ActionQueue {
 
 typedef struct KeyedQueue KeyedQueue;
 
-/** One asker of resource_get; on its coroutine's stack. */
+/** One asker of resource_get or resource_group; on its coroutine's stack. */
 typedef struct Get {
     Id key;
     Ctx *ctx;
-    void *row;
+    void *row; /* resource_get: the answer */
+    void *arg; /* resource_group: of take */
     Err outcome;
     bool decided;
     Wait wait;
@@ -64,8 +68,12 @@ typedef struct GetList {
 
 struct KeyedQueue {
     Engine *engine;
-    const Resource *resource;
-    Statement statement;
+    const Resource *resource; /* NULL: a grouped read */
+    const GroupRead *group;
+    KeyedQueue *next; /* among the grouped, which are made when first asked */
+    Statement own;    /* of a resource */
+    const Statement *statement;
+    const char *key;
     const Action *read; /* whose policy resource_get asks; may be NULL */
     GetList waiting;
 };
@@ -99,6 +107,7 @@ struct Engine {
     ActionQueue *ready_first, *ready_last;
     KeyedQueue *keyed;
     size_t n_keyed;
+    KeyedQueue *grouped;
     bool set_running, closed;
     size_t reads_running;
     Joined *taken[SET_MEMBERS_MAX]; /* of the running set */
@@ -108,6 +117,7 @@ struct Engine {
     Statement outbox_append;
     ExtraStatement *extras;
     const char *outbox_channel;
+    struct ListCache *lists; /* list.c */
     bool listening;
     uint64_t outbox_appends;
     OutboxWaiter *outbox_waiters;
@@ -130,6 +140,13 @@ void engine_start_reads(Engine *engine);
 /* derived.c: create, update and destroy as declared, with their messages. commit: the COMMIT goes along, nothing
  * follows. */
 CO_FN Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) MUST_USE;
+
+/* conditions.c: drops the members whose conditions do not hold, their outcome set. */
+CO_FN Err conditions_check(Engine *engine, PgTx *tx, Set *set) MUST_USE;
+/* keep.c: looks up the keys of a set and drops who is answered already; stores the answers of those still well. */
+bool keeps_any(const Set *set);
+CO_FN Err keeps_look(Engine *engine, PgTx *tx, Set *set) MUST_USE;
+CO_FN Err keeps_store(Engine *engine, PgTx *tx, Set *set) MUST_USE;
 
 /* set.c */
 /** Gives a member a failure that is not its own doing; words for clients by code, `detail` for the log. */

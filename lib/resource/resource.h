@@ -73,6 +73,7 @@ typedef struct Attribute {
     const char *default_sql;  /* DEFAULT expression */
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
     const char *legacy;       /* column of the old system */
+    bool list;                /* Slice(Id) instead of one Id: arguments of actions only */
     const char *doc;
     char macro_end; /* of ATTR */
 } Attribute;
@@ -84,6 +85,11 @@ typedef struct Attribute {
         .name = #field, .type = TYPE_OF(((T *)0)->field), .offset = offsetof(T, field),                                \
         .optional = OPTIONAL_OF(((T *)0)->field), __VA_ARGS__                                                          \
     }
+
+/** An action's argument: ARGUMENT(TicketWish, user_id); of several ids ARGUMENT_LIST(TicketWish, ticket_ids). */
+#define ARGUMENT(T, field, ...) ATTR(T, field, __VA_ARGS__)
+#define ARGUMENT_LIST(T, field, ...)                                                                                   \
+    { .name = #field, .type = TYPE_ID, .offset = offsetof(T, field), .list = true, __VA_ARGS__ }
 
 /** A unique rule. hashed: through sha256 of the text, so that values may be longer than an index row. */
 typedef struct Identity {
@@ -121,11 +127,27 @@ typedef struct Set Set;
 /** A message that an action leaves in its context's outbox, in the same commit. */
 typedef struct Outgoing {
     Id id;
+    uint8_t span_id[8]; /* of its span in the member's trace; zero: not sampled */
+    int64_t began_ns;
     Str type;     /* MessageType name, e.g. "Integration.Events.Messaging:EventUpserted" */
     Id aggregate; /* order is kept per aggregate */
     Str payload;  /* JSON */
     struct Outgoing *next;
 } Outgoing;
+
+/** SHA-256 of a row's content: all its attributes as they are sent to the database. */
+typedef struct Fingerprint {
+    uint8_t bytes[32];
+} Fingerprint;
+
+struct Keep;
+
+/** What a caller of action_run_with wants to hold inside the set's transaction. */
+typedef struct Conditions {
+    const Fingerprint *unchanged; /* the row must still have this content, seen under its lock */
+    bool stale;                   /* out: it had not (the outcome is ERR_CONFLICT) */
+    struct Keep *keep;            /* an idempotency key and the answer to store beside it (keep.h) */
+} Conditions;
 
 /** One request's part of a set. */
 typedef struct Member {
@@ -136,6 +158,7 @@ typedef struct Member {
     Outgoing *outgoing; /* written only when outcome is ERR_OK */
     Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
+    Conditions *conditions; /* NULL: none */
     struct Member *next;
 } Member;
 
@@ -178,6 +201,10 @@ struct Action {
      *  complete by then). */
     Err (*after)(const Action *action, Member *member);
     const char *conflict_message; /* problem message when an identity refuses a derived create/update */
+    /** Takes the locks that run takes first, where those come before the row's own: a Conditions.unchanged locks rows
+     *  before run, and two orders would be a deadlock. NULL: run begins with the rows. */
+    CO_FN Err (*lock)(PgTx *tx, Set *set);
+    bool needs_key; /* an Idempotency-Key must come with it on the JSON:API surface */
 };
 
 typedef struct Policy {
@@ -185,6 +212,10 @@ typedef struct Policy {
     const char *name;   /* shown in refusals and logs */
     bool (*allows)(const Ctx *ctx, const Action *action, const void *input);
 } Policy;
+
+/** How the APIs show a resource. Copies show no collection of their own: they are the same thing, as another context
+ *  remembers it, and serve the relationships that context declares. */
+typedef enum ApiShow { API_HIDDEN, API_SHOWN, API_COPY } ApiShow;
 
 struct Resource {
     const char *name;   /* "event" */
@@ -200,7 +231,8 @@ struct Resource {
     const Action *actions;
     const Policy *policies;
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
-    bool internal;       /* engine tables (outbox, inbox): no actions, no policies needed */
+    ApiShow api;
+    bool internal; /* engine tables (outbox, inbox): no actions, no policies needed */
     const char
         *seed_sql; /* rows that belong to the schema (INSERT … ON CONFLICT DO NOTHING), part of the first migration */
 };
@@ -251,6 +283,14 @@ const Context *engine_context(Engine *engine);
 CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
                      void **result) MUST_USE;
 
+/** As action_run, under conditions (may be NULL) that are checked inside the transaction. ERR_CONFLICT with
+ *  conditions->stale, or with the keep's state, says which did not hold. */
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+                          Conditions *conditions, void **result) MUST_USE;
+
+/** What a row's content is known by. ERR_NO_MEMORY. */
+MUST_USE Err resource_fingerprint(const Resource *resource, Arena *arena, const void *row, Fingerprint *ret);
+
 /** The policy and the validations of an action for one input, as action_run checks them first. ERR_REFUSED, or what the
  *  first refusing validation says. */
 MUST_USE Err action_check(const Resource *resource, const Action *action, Ctx *ctx, const void *input);
@@ -275,6 +315,19 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) MUST_U
 /** Get by key: all of one turn become one `= ANY($1)`. *ret (resource->size bytes, zeroed) in ctx's arena.
  *  ERR_NOT_FOUND. */
 CO_FN Err resource_get(Engine *engine, const Resource *resource, Ctx *ctx, Id key, void **ret) MUST_USE;
+/**
+ * A read of the rows that have one key (the tickets of an event): all of one turn become one statement. Const data; its
+ * address is its identity.
+ */
+typedef struct GroupRead {
+    const Statement *statement; /* $1 uuid[]: the keys; rows of one key stand together */
+    const char *key;            /* the column */
+    /** Rows first … first+n-1 into the asker's arg. May not suspend; copies what it keeps: result ends with the
+     *  batch. */
+    Err (*take)(Ctx *ctx, const PgResult *result, int first, int n, void *arg);
+} GroupRead;
+/** take is called once, with n = 0 where no row has the key. What take fails with; otherwise as resource_get. */
+CO_FN Err resource_group(Engine *engine, const GroupRead *read, Ctx *ctx, Id key, void *arg) MUST_USE;
 /** Runs a read statement whose columns are the resource's (any order, by name) and decodes the rows into an array in
  *  ctx's arena. */
 CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, const Statement *statement,
@@ -306,6 +359,9 @@ void resource_add_array(PgParams *params, const Attribute *attribute, const void
 void resource_add_value(PgParams *params, const Attribute *attribute, const void *object);
 /** Decodes row `row` into `object` by column names (columns that are no attribute are ignored). */
 MUST_USE Err resource_decode(const Resource *resource, const PgResult *result, int row, void *object);
+/** Rows first … first+n-1 into an array of structs that begin with the resource's, `stride` bytes apart. */
+MUST_USE Err resource_decode_rows(const Resource *resource, const PgResult *result, int first, int n, void *objects,
+                                  size_t stride);
 /** "id, event_name, start_date, start_date_fine, …": all columns, for queries and tests. */
 void resource_columns(const Resource *resource, const char *prefix, Buf *out);
 

@@ -114,8 +114,9 @@ CO_FN static Err commit_outgoing(SetRun *run, PgTx *tx, const Set *set) {
 }
 
 CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
+    bool keeps = keeps_any(set);
     if (set->action->run == NULL)
-        TRY(derived_run(run->engine, tx, set, run->before == NULL));
+        TRY(derived_run(run->engine, tx, set, run->before == NULL && !keeps));
     else {
         TRY(set->action->run(tx, set));
         TRY(announce_all(set));
@@ -124,6 +125,8 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
         run->refused = true;
         return ERR_REFUSED; /* rolls back */
     }
+    if (keeps)
+        TRY(keeps_store(run->engine, tx, set));
     if (set->action->run != NULL && any_outgoing(set))
         return commit_outgoing(run, tx, set);
     return ERR_OK;
@@ -152,6 +155,8 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
     }
     if (run->before != NULL)
         TRY(run->before(tx, &set, run->data));
+    TRY(keeps_look(run->engine, tx, &set));
+    TRY(conditions_check(run->engine, tx, &set));
     return set.n == 0 ? ERR_OK : run_action(run, tx, &set);
 }
 
@@ -230,5 +235,7 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) {
     }
     for (size_t i = 0; i < set->n; i++)
         run.set.members[i] = set->members[i];
-    return run_until_decided(&run);
+    Err err = run_until_decided(&run);
+    trace_messages_end(set, engine->outbox);
+    return err;
 }

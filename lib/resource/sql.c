@@ -8,6 +8,7 @@
  * Each compose_ function has its bind function right below it. They must name the same parameters in the same order.
  */
 #include "resource/compose.h"
+#include "resource/tracing.h"
 
 #define SQL_MAX 65536
 
@@ -140,6 +141,7 @@ static bool next_outgoing(const Set *set, size_t *at, const Outgoing **message) 
 static void bind_outgoing(PgParams *params, const Set *set, int column, const Member *member, const Outgoing *message) {
     char traceparent[TRACEPARENT_LEN];
     const Trace *trace = &member->ctx->trace;
+    Trace own;
     switch (column) {
     case 0:
         pg_array_id(params,
@@ -158,7 +160,9 @@ static void bind_outgoing(PgParams *params, const Set *set, int column, const Me
         pg_array_text(params, message->payload); /* text: see OutboxRow */
         break;
     case 5:
-        trace_format(trace, traceparent);
+        own = *trace;
+        trace_message_ids(message, &own);
+        trace_format(&own, traceparent);
         pg_array_text(params, (Str){traceparent, TRACEPARENT_LEN});
         break;
     case 6:

@@ -262,6 +262,7 @@ Err co_drain(Loop *loop, int64_t deadline_ms) {
         co_cancel(co);
     DrainTimer late = {.timer = {.fn = drain_late}, .loop = loop};
     Err err = timer_arm(loop, &late.timer, deadline_ms);
+    loop->stopping = false; /* asked while the loop stood: it is for these that it runs now */
     if (err == ERR_OK)
         loop_run(loop);
     timer_disarm(loop, &late.timer);

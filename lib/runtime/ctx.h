@@ -18,6 +18,14 @@ typedef struct Trace {
     Str baggage;          /* as received, bounded to 8192 bytes */
 } Trace;
 
+#define TRACE_SAMPLED 0x01
+
+/** Whose work is done together with ours, by one statement say: for links between their traces. */
+typedef struct TraceBatch {
+    const Trace *const *traces;
+    size_t n;
+} TraceBatch;
+
 /** Words for the eyes of whoever sent the input. One per piece of work; the first stays unless problem_clear. */
 typedef struct Problem {
     Err code;
@@ -30,9 +38,10 @@ typedef struct Ctx {
     Arena *arena;
     Problem problem;
     Trace trace;
-    Instant now;         /* when the work began; one value for the whole piece of work */
-    int64_t deadline_ms; /* clock_mono_ms() at which every wait ends; 0: none */
-    void *actor;         /* who asks; NULL until sign-in exists */
+    Instant now;             /* when the work began; one value for the whole piece of work */
+    int64_t deadline_ms;     /* clock_mono_ms() at which every wait ends; 0: none */
+    void *actor;             /* who asks; NULL until sign-in exists */
+    const TraceBatch *batch; /* NULL: this work is for nobody else's trace */
 } Ctx;
 
 /** A Ctx with now = clock_now(), a new root trace and no problem. */

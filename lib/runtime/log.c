@@ -28,6 +28,7 @@ static struct {
     int fd;
     const char *role;
     uint64_t dropped, dropped_told;
+    LogObserver observer;
 } self = {.level = LOG_INFO, .json = true, .fd = STDERR_FILENO};
 
 static void open_sink(void) {
@@ -96,7 +97,13 @@ void log_event(const Ctx *ctx, LogLevel level, const char *event, const LogField
         if (write_line(NULL, LOG_WARN, "log lines dropped", &lost, 1))
             self.dropped_told = self.dropped;
     }
+    if (self.observer != NULL)
+        self.observer(ctx, level, event, fields, n);
     errno = saved_errno;
+}
+
+void log_set_observer(LogObserver observer) {
+    self.observer = observer;
 }
 
 Err log_configure(Str level, Str format) {

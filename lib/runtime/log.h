@@ -42,5 +42,10 @@ void log_event(const Ctx *ctx, LogLevel level, const char *event, const LogField
 /** level: debug|info|warn|error; format: auto|text|json. ERR_INVALID. role is shown in each line. */
 MUST_USE Err log_configure(Str level, Str format);
 void log_set_role(const char *role);
+/** Who sees every event that passes the level, from a layer above; NULL: nobody. It may not log. */
+typedef void (*LogObserver)(const Ctx *ctx, LogLevel level, const char *event, const LogField *fields, size_t n);
+void log_set_observer(LogObserver observer);
+/** True when values of fields of that name are not to be shown. */
+bool log_is_secret(const char *name);
 /** Lines dropped because stderr was full. */
 uint64_t log_dropped(void);

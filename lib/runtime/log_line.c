@@ -99,7 +99,7 @@ static bool add_hex(LogLine *line, const uint8_t *bytes, size_t n) {
 
 /* --- fields ------------------------------------------------------------------------------------------------------ */
 
-static bool is_secret(const char *name) {
+bool log_is_secret(const char *name) {
     static const char *const whole[] = {"password", "secret", "token", "authorization"};
     static const char *const ends[] = {"_url", "_password", "_secret", "_token"};
     size_t length = strlen(name);
@@ -135,7 +135,7 @@ static bool add_value(LogLine *line, const LogField *field, bool json) {
     }
     if (field->str.p == NULL)
         return add_c(line, json ? "null" : "-");
-    Str value = is_secret(field->name) ? STR("***") : field->str;
+    Str value = log_is_secret(field->name) ? STR("***") : field->str;
     return !json && is_plain(value) ? add(line, value.p, value.n) : add_quoted(line, value);
 }
 

@@ -7,8 +7,6 @@
  */
 #include "runtime/ctx.h"
 
-#define FLAG_SAMPLED 0x01
-
 static bool all_zero(const uint8_t *bytes, size_t n) {
     uint8_t any = 0;
     for (size_t i = 0; i < n; i++)
@@ -23,7 +21,7 @@ static void random_nonzero(uint8_t *bytes, size_t n) {
 }
 
 void trace_new(Trace *ret) {
-    *ret = (Trace){.flags = FLAG_SAMPLED};
+    *ret = (Trace){.flags = TRACE_SAMPLED};
     random_nonzero(ret->trace_id, sizeof ret->trace_id);
     random_nonzero(ret->span_id, sizeof ret->span_id);
 }
@@ -66,7 +64,7 @@ Err trace_parse(Str traceparent, Trace *ret) {
         return ERR_SYNTAX;
     memcpy(ret->trace_id, trace_id, 16);
     memcpy(ret->parent_id, parent_id, 8);
-    ret->flags = flags & FLAG_SAMPLED;
+    ret->flags = flags & TRACE_SAMPLED;
     return ERR_OK;
 }
 

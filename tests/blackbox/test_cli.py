@@ -68,8 +68,8 @@ def test_config_masks_passwords():
 def test_routes_are_an_inventory():
     rows = json.loads(run("routes", "--json").stdout)
     assert {(r["method"], r["path"].lower()) for r in rows} >= {("GET", "/events"), ("POST", "/users")}
-    assert len(rows) == 12
-    assert all(sum(r["recordings"].values()) > 0 for r in rows), "a route that no recording covers"
+    assert len([r for r in rows if r["surface"] == "compat"]) == 12
+    assert all(sum(r["recordings"].values()) > 0 for r in rows if r["surface"] == "compat"), "a route that no recording covers"
 
 
 def test_quirks_can_be_switched_off():

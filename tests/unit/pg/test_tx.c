@@ -438,7 +438,8 @@ static void a_changed_plan_repeats_the_transaction(void **state) {
     attempts = 0;
     test_run(changed_run, columns);
     assert_int_equal(columns[0], 4);
-    assert_int_equal(attempts, 2);
+    /* Each writer that prepared the statement before the change costs one attempt, and which of them run is chance. */
+    assert_in_range(attempts, 2, 1 + test.pool->writers_n);
 }
 
 static void starved_run(Ctx *ctx, void *arg) {

@@ -181,6 +181,54 @@ static void a_list_is_read_by_column_names(void **state) {
     test_run(list, NULL);
 }
 
+/* Things belong to owner value % 10. */
+#define OWNER "('00000000-0000-4000-8000-' || lpad(to_hex(value % 10), 12, '0'))::uuid"
+static const Statement OF_OWNERS = {"unit_of_owners",
+                                    "SELECT value, " OWNER " AS owner FROM unit_reads.things"
+                                    " WHERE " OWNER " = ANY ($1::uuid[]) ORDER BY owner, value",
+                                    false};
+
+typedef struct Owned {
+    int owner;
+    Err err;
+    int calls, n, sum;
+} Owned;
+
+static Err take_owned(Ctx *ctx, const PgResult *result, int first, int n, void *arg) {
+    (void)ctx;
+    Owned *owned = arg;
+    owned->calls++;
+    owned->n = n;
+    for (int i = 0; i < n; i++)
+        owned->sum += pg_i32(result, first + i, 0);
+    return owned->owner == 7 ? ERR_LIMIT : ERR_OK;
+}
+
+static void ask_owned(Ctx *ctx, void *arg) {
+    static const GroupRead of_owners = {&OF_OWNERS, "owner", take_owned};
+    Owned *owned = arg;
+    owned->err = resource_group(engine, &of_owners, ctx, test_id(owned->owner), owned);
+}
+
+static void each_asker_has_its_group(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    enum { N = GROUPED_MAX * 2 + 1 };
+    static Owned asks[N];
+    for (int i = 0; i < N; i++)
+        asks[i] = (Owned){.owner = i % 11}; /* nothing belongs to owner 10 */
+    test_run_many(ask_owned, asks, sizeof *asks, N);
+    assert_int_equal(engine_stats(engine).reads, 3);
+    assert_int_equal(engine_stats(engine).gets, N);
+    for (int i = 0; i < N; i++) {
+        int owner = asks[i].owner, n = owner == 0 ? 9 : owner == 10 ? 0 : 10; /* 1 … 99 */
+        assert_int_equal(asks[i].err, owner == 7 ? ERR_LIMIT : ERR_OK);
+        assert_int_equal(asks[i].calls, 1);
+        assert_int_equal(asks[i].n, n);
+        assert_int_equal(asks[i].sum, n == 0 ? 0 : owner == 0 ? 450 : 450 + 10 * owner);
+    }
+}
+
 /* A read that was sent when its server died is asked again by lib/pg; the askers never learn of it. */
 static void a_lost_server_is_asked_again(void **state) {
     (void)state;
@@ -199,7 +247,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(gets_of_a_turn_are_one_statement), TEST(more_than_one_statement_holds),
         TEST(a_policy_may_refuse_a_read),       TEST(askers_may_leave),
-        TEST(a_list_is_read_by_column_names),   TEST(a_lost_server_is_asked_again),
+        TEST(a_list_is_read_by_column_names),   TEST(each_asker_has_its_group),
+        TEST(a_lost_server_is_asked_again),
     };
     return cmocka_run_group_tests(tests, set_up_all, NULL);
 }

@@ -1,0 +1,5 @@
+-- 0002_idempotency_keys: taken back.
+
+-- idempotency_keys: drop table
+-- usher: loses data
+DROP TABLE tickets.idempotency_keys;

@@ -1,0 +1,96 @@
+/*
+ * jsonapi_media.c - content negotiation (https://jsonapi.org/format/1.1/#content-negotiation).
+ *
+ * The media type takes two parameters: ext, of which we support none, so that any is refused, and profile, which may
+ * always be ignored. Any other parameter makes it another type.
+ */
+#include "api/jsonapi_internal.h"
+
+typedef enum MediaFit { MEDIA_OTHER, MEDIA_ANY, MEDIA_JSONAPI, MEDIA_EXTENDED, MEDIA_MODIFIED } MediaFit;
+
+/* The next piece up to `separator`, none inside a quoted string. */
+static Str cut_unquoted(Str *rest, char separator) {
+    bool quoted = false;
+    for (size_t i = 0; i < rest->n; i++) {
+        if (rest->p[i] == '\\' && quoted)
+            i++;
+        else if (rest->p[i] == '"')
+            quoted = !quoted;
+        else if (rest->p[i] == separator && !quoted) {
+            Str piece = str_slice(*rest, 0, i);
+            *rest = str_slice(*rest, i + 1, rest->n);
+            return piece;
+        }
+    }
+    Str piece = *rest;
+    *rest = (Str){NULL, 0};
+    return piece;
+}
+
+static bool is_zero_weight(Str value) {
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] != '0' && value.p[i] != '.')
+            return false;
+    return value.n > 0;
+}
+
+/* One media range. *weight false: q=0. What follows q are parameters of Accept, not of the type (RFC 9110 §12.5.1). */
+static MediaFit media_fit(Str range, bool *weight) {
+    Str name = str_trim(cut_unquoted(&range, ';'), " \t");
+    MediaFit fit = MEDIA_OTHER;
+    *weight = true;
+    if (str_eq(name, STR("*/*")) || str_eq_nocase(name, STR("application/*")))
+        fit = MEDIA_ANY;
+    else if (str_eq_nocase(name, STR(JSONAPI_MEDIA_TYPE)))
+        fit = MEDIA_JSONAPI;
+    while (range.p != NULL) {
+        Str value = str_trim(cut_unquoted(&range, ';'), " \t");
+        Str key = str_trim(str_cut(&value, '='), " \t");
+        if (key.n == 0)
+            continue;
+        if (str_eq_nocase(key, STR("q"))) {
+            *weight = !is_zero_weight(str_trim(value, " \t"));
+            break;
+        }
+        if (fit != MEDIA_JSONAPI && fit != MEDIA_EXTENDED)
+            continue;
+        if (str_eq_nocase(key, STR("ext")))
+            fit = MEDIA_EXTENDED;
+        else if (!str_eq_nocase(key, STR("profile")))
+            return MEDIA_MODIFIED;
+    }
+    return fit;
+}
+
+Err api_check_accept(ApiCall *call) {
+    size_t wanted = 0;
+    for (size_t i = 0; i < call->req->header_count; i++) {
+        if (!str_eq_nocase(call->req->headers[i].name, STR("Accept")))
+            continue;
+        Str rest = call->req->headers[i].value;
+        while (rest.p != NULL) {
+            bool weight;
+            Str range = str_trim(cut_unquoted(&rest, ','), " \t");
+            if (range.n == 0)
+                continue;
+            wanted++;
+            MediaFit fit = media_fit(range, &weight);
+            if (weight && (fit == MEDIA_ANY || fit == MEDIA_JSONAPI))
+                return ERR_OK;
+        }
+    }
+    if (wanted == 0)
+        return ERR_OK;
+    return api_error_header(call, 406, "not-acceptable", "Accept",
+                            "Answers are " JSONAPI_MEDIA_TYPE " without extensions or other parameters.");
+}
+
+Err api_check_content_type(ApiCall *call) {
+    Str type = request_header(call->req, "Content-Type");
+    bool weight;
+    if (type.p != NULL && request_header_count(call->req, "Content-Type") == 1 &&
+        media_fit(type, &weight) == MEDIA_JSONAPI)
+        return ERR_OK;
+    return api_error_header(call, 415, "unsupported-media-type", "Content-Type",
+                            "Documents are " JSONAPI_MEDIA_TYPE " without extensions or other parameters.");
+}

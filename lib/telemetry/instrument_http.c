@@ -1,0 +1,138 @@
+/*
+ * instrument_http.c - the server's span and metrics for each request (semantic conventions: HTTP spans and metrics,
+ * stable).
+ *
+ * The span's ids are those that lib/http gave the request when it read traceparent; what is added here is the decision
+ * whether it is recorded. A request that could not be read has no span: it belongs to no trace and has no method, but
+ * it counts.
+ */
+#include "http/router.h"
+#include "telemetry/instrument.h"
+#include "telemetry/span.h"
+#include "telemetry/state.h"
+
+static const char SCHEME[] = "http";
+
+/* Known methods by their name, others as the conventions want. */
+static const char *method_name(const Request *req) {
+    static const char *const names[] = {[METHOD_OTHER] = "_OTHER",
+#define METHOD_NAME(name) [METHOD_##name] = #name,
+                                        HTTP_METHODS(METHOD_NAME)
+#undef METHOD_NAME
+    };
+    return names[req->method];
+}
+
+/* "404" and such, living for ever: labels are known by their address. */
+static const char *status_text(int status) {
+    static char texts[1000][4];
+    if (status < 100 || status > 999)
+        return NULL;
+    if (texts[status][0] == '\0')
+        (void)snprintf(texts[status], sizeof texts[status], "%d", status);
+    return texts[status];
+}
+
+static const char *protocol_version(const Request *req) {
+    return req->minor == 0 ? "1.0" : "1.1";
+}
+
+static const char *error_type(int status) {
+    if (status == 0)
+        return "cancelled"; /* never answered */
+    return status >= 500 ? status_text(status) : NULL;
+}
+
+static bool continued(const Trace *trace) {
+    static const uint8_t zero[8];
+    return memcmp(trace->parent_id, zero, 8) != 0;
+}
+
+static void on_begin(const Request *req) {
+    Trace *trace = &req->ctx->trace;
+    if (telemetry.tracing) {
+        bool take = telemetry_samples(trace, continued(trace));
+        trace->flags = (uint8_t)((trace->flags & ~TRACE_SAMPLED) | (take ? TRACE_SAMPLED : 0));
+    }
+    metric_add(METRIC_HTTP_ACTIVE, 1, LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", SCHEME, 0}));
+}
+
+/* "GET /events/{id}": never the path itself, of which there is no end. */
+static Str span_name(const Request *req, char out[SPAN_NAME_MAX]) {
+    const char *method = req->method == METHOD_OTHER ? "HTTP" : method_name(req);
+    return req->route == NULL ? str_c(method) : span_name_join(out, str_c(method), ' ', str_c(req->route->pattern));
+}
+
+/* Host: name[:port], [v6][:port]. */
+static void write_server(const Request *req) {
+    Str host = request_header(req, "Host");
+    ptrdiff_t bracket = host.n > 0 && host.p[0] == '[' ? str_index(host, ']') : -1;
+    Str tail = str_slice(host, bracket < 0 ? 0 : (size_t)bracket, host.n);
+    ptrdiff_t colon = str_index(tail, ':');
+    if (host.n == 0)
+        return;
+    size_t end = host.n;
+    if (colon >= 0) {
+        uint64_t port;
+        end = host.n - tail.n + (size_t)colon;
+        if (str_to_u64(str_slice(tail, (size_t)colon + 1, tail.n), 65535, &port) == ERR_OK)
+            span_int("server.port", (int64_t)port);
+    }
+    span_text("server.address", str_slice(host, 0, end));
+}
+
+static void write_span(const Request *req, const Response *res, int64_t began_ns, int64_t ended_ns) {
+    char name[SPAN_NAME_MAX];
+    SpanInfo info = {.trace = &req->ctx->trace,
+                     .name = span_name(req, name),
+                     .kind = SPAN_SERVER,
+                     .began_ns = began_ns,
+                     .ended_ns = ended_ns,
+                     .remote_parent = continued(&req->ctx->trace),
+                     .failed = error_type(res->status) != NULL};
+    if (!span_write(&info))
+        return;
+    Str path = req->target;
+    span_text("http.request.method", str_c(method_name(req)));
+    if (req->method == METHOD_OTHER)
+        span_text("http.request.method_original", req->method_text);
+    span_text("url.path", str_cut(&path, '?'));
+    span_text("url.query", req->query);
+    span_text("url.scheme", str_c(SCHEME));
+    if (req->route != NULL)
+        span_text("http.route", str_c(req->route->pattern));
+    if (res->status != 0)
+        span_int("http.response.status_code", res->status);
+    span_text("error.type", str_c(error_type(res->status)));
+    span_text("network.protocol.version", str_c(protocol_version(req)));
+    span_text("client.address", req->peer);
+    span_text("network.peer.address", req->peer);
+    span_text("user_agent.original", request_header(req, "User-Agent"));
+    write_server(req);
+    span_close();
+}
+
+static void on_end(const Request *req, const Response *res, int64_t began_ns) {
+    const char *method = method_name(req), *failed = error_type(res->status);
+    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0}));
+    int64_t ended_ns = clock_mono_ns();
+    metric_record(METRIC_HTTP_DURATION, ended_ns - began_ns,
+                  LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0},
+                         {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
+                         {res->status == 0 ? NULL : "http.response.status_code", NULL, res->status},
+                         {failed == NULL ? NULL : "error.type", failed, 0},
+                         {"network.protocol.version", protocol_version(req), 0}));
+    if (telemetry.tracing)
+        write_span(req, res, began_ns, ended_ns);
+}
+
+static void on_refused(int status) {
+    metric_record(METRIC_HTTP_DURATION, 0,
+                  LABELS({"http.request.method", "_OTHER", 0}, {"url.scheme", SCHEME, 0},
+                         {"http.response.status_code", NULL, status}, {"error.type", status_text(status), 0}));
+}
+
+const HttpObserver *telemetry_http_observer(void) {
+    static const HttpObserver observer = {.begin = on_begin, .end = on_end, .refused = on_refused};
+    return telemetry.recording ? &observer : NULL;
+}
