@@ -22,7 +22,13 @@ typedef struct Header {
     Str value; /* without surrounding white space */
 } Header;
 
-typedef enum BodyKind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED } BodyKind;
+typedef enum BodyKind {
+    BODY_NONE,
+    BODY_LENGTH,
+    BODY_CHUNKED,
+    BODY_UNTIL_CLOSE, /* answers only */
+    BODY_TUNNEL       /* behind 101: bytes until either side ends */
+} BodyKind;
 
 typedef struct HttpConnection HttpConnection;
 
