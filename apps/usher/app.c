@@ -4,6 +4,7 @@
 #include "usher/app.h"
 
 #include "api/jsonapi.h"
+#include "api_gateway/api_gateway.h"
 #include "core_events/core_events.h"
 #include "core_tickets/core_tickets.h"
 #include "core_users/core_users.h"
@@ -14,7 +15,7 @@
 #define BUS_WRITERS 4
 
 const Context *const CONTEXTS[] = {
-    &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, NULL,
+    &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, &GATEWAY_CONTEXT, NULL,
 };
 _Static_assert(ARRAY_LEN(CONTEXTS) <= CONTEXTS_MAX, "raise CONTEXTS_MAX");
 

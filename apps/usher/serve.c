@@ -122,7 +122,7 @@ static Err start_relay(Worker *worker) {
     close_sockets_but(-1);
     observe_attach(worker);
     observe_close_sockets();
-    TRY(app_open(&self.app, worker->loop, settings, NULL));
+    TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", "bus", NULL}));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
         for (const Resource *const *resource = CONTEXTS[i]->resources; *resource != NULL; resource++)

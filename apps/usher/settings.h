@@ -8,6 +8,7 @@
 
 typedef struct Settings {
     Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url;
+    Str gateway_database_url;
     Str listen;
     int64_t http_workers;
     Str roles;
