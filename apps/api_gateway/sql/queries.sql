@@ -74,7 +74,7 @@ WITH changed AS (UPDATE gateway.stages AS s
                    FROM (SELECT context, part, route, stage FROM gateway.stages
                           WHERE context = $1 AND part = $2 AND route = $3 FOR UPDATE) AS was
                   WHERE s.context = was.context AND s.part = was.part AND s.route = was.route AND s.epoch = $4::bigint
-                    AND s.stage IN ('canary', 'new')
+                    AND s.stage IN ('canary', 'new', 'retired')
                  RETURNING s.context, s.part, s.route, was.stage AS from_stage, s.epoch),
      noted AS (INSERT INTO gateway.stage_changes (context, part, route, from_stage, to_stage, canary_percent, forced, who, why,
                                                   changed_at)

@@ -1,0 +1,42 @@
+/*
+ * shadow_impl.h - what shadow.c, shadow_compare.c and keeper.c share.
+ */
+#pragma once
+#include "api_gateway/budget.h"
+#include "api_gateway/shadow.h"
+
+/** Worker 0's part: the board follows Postgres. */
+typedef struct Keeper {
+    Id gateway;              /* this machine's, made anew at every start */
+    StageTable stages, read; /* as on the board; as just read */
+    BudgetRow budgets[STAGES_MAX];
+    int64_t holding_epoch;
+    Wait wake; /* follow_co waits here */
+    bool waiting, notified;
+    int64_t minute;
+    Traffic base[BOARD_ROUTES_MAX][BOARD_SIDES]; /* totals when the minute began */
+} Keeper;
+
+struct Shadow {
+    Loop *loop;
+    ShadowOptions options;
+    Findings *findings;
+    Differ differ;
+    Arena *expected_arenas[2]; /* the list in use, and the one before, which a comparison may still name */
+    int expected_at;
+    int64_t active, rechecks;
+    Wait slot; /* the dispatcher waits here for one of `active` to end */
+    bool slot_wanted;
+    Keeper keeper;
+};
+
+/** One copy through to its outcome. Frees the job. */
+typedef struct Job {
+    Shadow *shadow;
+    Buf record;
+} Job;
+CO_FN void shadow_job_co(Ctx *ctx, void *arg);
+void shadow_slot_free(Shadow *shadow);
+
+/* keeper.c */
+MUST_USE Err keeper_start(Shadow *shadow);
