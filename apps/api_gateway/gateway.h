@@ -15,10 +15,14 @@ typedef enum GatewaySide { SIDE_OLD, SIDE_NEW } GatewaySide;
 const char *gateway_side_name(GatewaySide side);
 
 typedef struct GatewayRoute {
-    Route route;         /* method METHOD_OTHER: any; pattern, name, context; live as long as the worker */
+    const Route *route;  /* pattern, name ("events.get"), context, method (METHOD_OTHER: any or several); lives as long as
+                            the worker */
     const char *group;   /* "reads" or "writes"; NULL: neither, never switched */
     Str host;            /* absent: any */
-    Upstream *sides[2];  /* by GatewaySide; NULL for SIDE_NEW: it has none */
+    Upstream *sides[2];  /* by GatewaySide; NULL: not there */
+    bool fixed;          /* `always` answers, no decision is asked for */
+    GatewaySide always;
+    const struct RoutePlan *plan; /* private */
 } GatewayRoute;
 
 /* What decide says of one request; zeroed before the call: the old side, no copy, nothing added. */
