@@ -23,20 +23,20 @@ typedef struct UpstreamLimits {
     int64_t total_ms;        /* of a whole exchange, queue included; 0: none, which is the default */
     int64_t tunnel_idle_ms;  /* an upgraded connection without a byte either way; 3600000 */
     int64_t keep_ms;         /* how long an unused connection is kept; 50000 */
-    int keep_max;            /* unused connections kept for each instance; 256 */
-    int requests_max;        /* in work at once on each instance, hence also its connections; 1024 */
-    int queue_max;           /* requests that wait for one of these; 1024 */
+    int64_t keep_max;            /* unused connections kept for each instance; 256 */
+    int64_t requests_max;        /* in work at once on each instance, hence also its connections; 1024 */
+    int64_t queue_max;           /* requests that wait for one of these; 1024 */
     int64_t queue_ms;        /* how long they wait; 1000 */
-    int retry_percent;       /* of the requests may be tried once more (and always a few); 20 */
-    int failures_max;        /* that many failures in a row put an instance aside; 5 */
-    int64_t aside_ms;        /* for that long at first, doubled each time up to 32 times; then one request tries; 1000 */
+    int64_t retry_percent;       /* of the requests may be tried once more (and always a few); 20 */
+    int64_t failures_max;        /* that many failures in a row put an instance aside; 5 */
+    int64_t aside_ms;        /* for that long at first, doubled each time up to 8 times that; then one request tries; 1000 */
     int64_t slow_start_ms;   /* an instance that came (back) gets its full share after this; 10000 */
     int64_t resolve_ms;      /* how often names are looked up again; 30000 */
     size_t head_max;         /* bytes of an answer's head; 65536, not more */
-    int interim_max;         /* 1xx answers to one request; 32 */
+    int64_t interim_max;         /* 1xx answers to one request; 32 */
     int64_t check_ms;        /* between two active checks; 5000 */
     int64_t check_timeout_ms; /* 2000 */
-    int check_rise, check_fall; /* that many good or bad checks in a row change an instance's state; 2, 3 */
+    int64_t check_rise, check_fall; /* that many good or bad checks in a row change an instance's state; 2, 3 */
 } UpstreamLimits;
 extern const UpstreamLimits UPSTREAM_LIMITS_DEFAULT;
 
@@ -101,18 +101,6 @@ typedef struct UpstreamRequest {
     bool upgrade;            /* 101 is an answer to it */
 } UpstreamRequest;
 
-typedef struct UpstreamAnswer {
-    int status;
-    int minor;
-    Str reason;
-    Str lines;               /* all field lines with their CRLF, as they came */
-    const Header *headers;
-    size_t header_count;
-    BodyKind body_kind;      /* BODY_UNTIL_CLOSE as well; BODY_TUNNEL with 101 */
-    uint64_t content_length; /* BODY_LENGTH */
-    Str body;                /* upstream_fetch only */
-} UpstreamAnswer;
-
 /** First header of that name, or absent. */
 Str upstream_answer_header(const UpstreamAnswer *answer, Str name);
 
@@ -127,11 +115,16 @@ CO_FN Err upstream_begin(Ctx *ctx, Upstream *upstream, const UpstreamRequest *re
 /** Sends a piece of the body; waits while the other side is slow. After a failure the answer may be there all the
  *  same. */
 CO_FN Err upstream_write(UpstreamExchange *exchange, Str piece) MUST_USE;
-/** Ends the body. trailers: field lines with CRLF; only with chunked. */
+/** Ends the body. trailers: field lines with CRLF; only with chunked. In a tunnel: no more will be written. */
 CO_FN Err upstream_finish(UpstreamExchange *exchange, Str trailers) MUST_USE;
+/** The client's body has failed: whoever reads the answer gets ERR_CANCELLED, and the connection is closed at the end, so
+ *  that the other side sees that the request is not whole. */
+void upstream_abort(UpstreamExchange *exchange);
 /** The next answer's head: interim ones (1xx) before the final one. In ctx's arena. Tries once more by itself where
  *  that is safe. ERR_EOF: reset; ERR_SYNTAX: malformed; ERR_LIMIT; ERR_TIMEOUT; ERR_CANCELLED. */
 CO_FN Err upstream_answer(UpstreamExchange *exchange, UpstreamAnswer *ret) MUST_USE;
+/** As upstream_answer, but ERR_RETRY when nothing has come within ms; it may then be called again. */
+CO_FN Err upstream_answer_within(UpstreamExchange *exchange, int64_t ms, UpstreamAnswer *ret) MUST_USE;
 /** The next piece of the final answer's body, decoded; empty at its end. Valid until the next call of anything here, and
  *  not over any other wait: send it or copy it. ERR_EOF: truncated; ERR_SYNTAX; ERR_TIMEOUT. */
 CO_FN Err upstream_read(UpstreamExchange *exchange, Str *ret) MUST_USE;
