@@ -69,7 +69,6 @@ Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, Ga
 /** The bytes that the gateway sends to a side for this request: target, fields rewritten (hop-by-hop ones gone, Via,
  *  Forwarded, X-Forwarded-*, traceparent), and the framing of a body of that length (absent body: none). ctx: whose
  *  trace it belongs to. For mirrors. ERR_NO_MEMORY. */
-MUST_USE Err gateway_request_head(const Gateway *gateway, Ctx *ctx, const Request *req, Str client, Str body,
-                                  Str *ret);
+MUST_USE Err gateway_request_head(const Gateway *gateway, Ctx *ctx, const Request *req, Str body, Str *ret);
 /** The routes in use, in the order in which they are tried; they may change with the next reload. */
 const GatewayRoute *gateway_route_each(const Gateway *gateway, size_t *at);
