@@ -15,13 +15,12 @@ typedef enum GatewaySide { SIDE_OLD, SIDE_NEW } GatewaySide;
 const char *gateway_side_name(GatewaySide side);
 
 typedef struct GatewayRoute {
-    const Route
-        *route;        /* pattern, name ("events.get"), context, method (METHOD_OTHER: any or several); lives as long as
-                          the worker */
-    const char *group; /* "reads" or "writes"; NULL: neither, never switched */
-    Str host;          /* absent: any */
-    Upstream *sides[2]; /* by GatewaySide; NULL: not there */
-    bool fixed;         /* `always` answers, no decision is asked for */
+    const Route *route;  /* pattern, name ("events.get"), context, method (METHOD_OTHER: any or several); lives as long as
+                            the worker */
+    const char *group;   /* "reads" or "writes"; NULL: neither, never switched */
+    Str host;            /* absent: any */
+    Upstream *sides[2];  /* by GatewaySide; NULL: not there */
+    bool fixed;          /* `always` answers, no decision is asked for */
     GatewaySide always;
     const struct RoutePlan *plan; /* private */
 } GatewayRoute;
@@ -40,13 +39,13 @@ typedef struct GatewayExchange {
     const Request *req;        /* the head as the client sent it */
     const GatewayRoute *route; /* NULL: no route knows it */
     const GatewayDecision *decision;
-    Str client;              /* textual address behind the proxies that are trusted */
-    int status;              /* the side's; 0: no whole answer came (connection, time-out, reset, truncated) */
-    UpstreamFailure failure; /* why not */
-    bool client_left;        /* before it had the whole answer */
-    const Header *headers;   /* of the side's answer, all of them */
+    Str client;                /* textual address behind the proxies that are trusted */
+    int status;                /* the side's; 0: no whole answer came (connection, time-out, reset, truncated) */
+    UpstreamFailure failure;   /* why not */
+    bool client_left;          /* before it had the whole answer */
+    const Header *headers;     /* of the side's answer, all of them */
     size_t header_count;
-    Str request_body, body; /* absent: not copied, or longer than copy_max (then *_cut) */
+    Str request_body, body;    /* absent: not copied, or longer than copy_max (then *_cut) */
     bool request_cut, body_cut;
     int64_t began_ns, answered_ns, ended_ns; /* clock_mono_ns: request's head came; answer's head came; all sent */
 } GatewayExchange;
@@ -70,6 +69,6 @@ Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, Ga
 /** The bytes that the gateway sends to a side for this request: target, fields rewritten (hop-by-hop ones gone, Via,
  *  Forwarded, X-Forwarded-*, traceparent), and the framing of a body of that length (absent body: none). ctx: whose
  *  trace it belongs to. For mirrors. ERR_NO_MEMORY. */
-MUST_USE Err gateway_request_head(const Gateway *gateway, Ctx *ctx, const Request *req, Str client, Str body, Str *ret);
+MUST_USE Err gateway_request_head(const Gateway *gateway, Ctx *ctx, const Request *req, Str body, Str *ret);
 /** The routes in use, in the order in which they are tried; they may change with the next reload. */
 const GatewayRoute *gateway_route_each(const Gateway *gateway, size_t *at);

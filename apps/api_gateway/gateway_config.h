@@ -51,5 +51,6 @@ MUST_USE Err gateway_config_read(const GatewayOptions *options, Arena *arena, Bu
 /** One mistake; at may be NULL. */
 void config_mistake(Buf *mistakes, Str file, const JsonPosition *at, const char *format, ...) PRINTF_LIKE(4, 5);
 
-/** Path patterns: "/events/{id}/tickets", "/static/**", "/**". NULL, or what is wrong with it (static text). */
+/** Path patterns: words, {names}, and ** at the end for whatever follows. NULL, or what is wrong with it (static
+ *  text). */
 const char *pattern_check(Str pattern);

@@ -4,6 +4,7 @@
  *   http     serves clients; every worker has its own listening sockets (SO_REUSEPORT), bound by the supervisor before
  *   the
  *            first fork, so that a worker that dies leaves its backlog to its successor
+ *   gateway  stands in front of the old and the new side: gateway_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
@@ -18,6 +19,7 @@
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
 #include "usher/app.h"
+#include "usher/gateway_role.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
 
@@ -47,6 +49,7 @@ static struct {
  * once it stops: whoever connects to a server that drains is refused at once, and not left in a backlog that nobody
  * serves. */
 static void close_sockets_but(int row) {
+    gateway_role_close_but(-1);
     for (int i = 0; i < WORKERS_MAX; i++)
         for (size_t j = 0; i != row && j < sockets_per_worker; j++)
             if (sockets[i][j] > 0) {
@@ -244,7 +247,7 @@ static Err prepare(void *data) {
     int http_workers = count_of(settings, "http", settings->http_workers);
     for (int i = 0; i < http_workers; i++)
         TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
-    return ERR_OK;
+    return gateway_role_prepare(settings, count_of(settings, "gateway", settings->gateway_workers));
 }
 
 static Err reload(void *data) {
@@ -256,6 +259,8 @@ static Err reload(void *data) {
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
     Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        err = gateway_role_check();
     if (err == ERR_OK)
         LOG_I(NULL, "reloaded");
     else
@@ -270,6 +275,11 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = start_http,
          .drain = drain_http,
          .reload = reload_http},
+        {.name = "gateway",
+         .count = count_of(settings, "gateway", settings->gateway_workers),
+         .start = gateway_role_start,
+         .drain = gateway_role_drain,
+         .reload = gateway_role_reload},
         {.name = "relay",
          .count = count_of(settings, "relay", 1),
          .start = start_relay,

@@ -72,6 +72,13 @@ static bool field_goes_on(const Header *header, const ForwardRules *rules, const
            !field_is_hop(name, noticed->listed, noticed->n_listed);
 }
 
+/* RFC 9110 §7.6.2: how many may still pass it on. */
+static bool counts_down(const Request *req, const Header *header, uint64_t *ret_left) {
+    Str name = header->name;
+    return (req->method == METHOD_OPTIONS || req->method == METHOD_TRACE) && NAME_IS("Max-Forwards") &&
+           str_to_u64(header->value, INT64_MAX, ret_left) == ERR_OK && *ret_left > 0;
+}
+
 static void field_add(Buf *out, Str name, Str value) {
     buf_add(out, name);
     buf_add_bytes(out, ": ", 2);
@@ -224,7 +231,10 @@ void forward_head(const Request *req, const ForwardRules *rules, const ForwardBo
         const Header *header = &req->headers[i];
         if (header->name.n == 4 && str_eq_nocase(header->name, STR("Host")))
             host = header->value;
-        if (field_goes_on(header, rules, body, trusted, &noticed))
+        uint64_t left;
+        if (counts_down(req, header, &left))
+            buf_printf(out, "Max-Forwards: %llu\r\n", (unsigned long long)(left - 1));
+        else if (field_goes_on(header, rules, body, trusted, &noticed))
             field_add(out, header->name, header->value);
     }
     if (host.p == NULL) /* HTTP/1.0 without one; the next server speaks 1.1, which wants it */

@@ -162,6 +162,7 @@ typedef struct HttpServerOptions {
     void (*on_protocol_error)(int status, Response *res, void *data);
     Str server_name; /* Server header; absent: none */
     bool hide_date;
+    bool proxy_protocol;          /* connections begin with a PROXY header, whose address is the peer's from there on */
     const HttpObserver *observer; /* stays the caller's; NULL: nobody watches */
 } HttpServerOptions;
 
