@@ -51,17 +51,18 @@ void redact_mark(Buf *out, size_t n) {
     buf_printf(out, "[%zu bytes redacted]", n);
 }
 
-static Err redact_value(Arena *arena, Json *value) {
+static Err redact_value(Arena *arena, Json *value, bool *ret_any) {
     for (Json *member = value->first; member != NULL; member = member->next) {
         bool secret = member->name.p != NULL && redact_is_secret(member->name);
         if (!secret || member->kind == JSON_NULL) {
-            TRY(redact_value(arena, member));
+            TRY(redact_value(arena, member, ret_any));
             continue;
         }
         Buf mark = buf_new(arena, NAME_MAX_BYTES);
         redact_mark(&mark, member->text.n);
         TRY(buf_finish(&mark, &member->text));
         member->kind = JSON_STRING;
+        *ret_any = true;
         member->first = NULL;
         member->count = 0;
     }
@@ -79,7 +80,10 @@ Err redact_body(Arena *arena, Str body, Str *ret) {
         return buf_finish(&out, ret);
     }
     JsonWriter w;
-    TRY(redact_value(arena, root));
+    bool any = false;
+    TRY(redact_value(arena, root, &any));
+    if (!any)
+        return ERR_OK; /* to the byte */
     json_writer_init(&w, &out, JSON_ESCAPE_MINIMAL, 0);
     json_write_value(&w, root);
     return buf_finish(&out, ret);

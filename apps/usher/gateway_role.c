@@ -15,6 +15,7 @@
 #include "usher/files.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
+#include "usher/shadow_role.h"
 
 enum { LISTENERS_MAX = 8, WORKERS_MAX = 256, ROUTES_FILE_MAX = 4 << 20, OPTIONS_BYTES = 16 << 20 };
 enum { GATEWAY_ARENA_BYTES = 2 << 20 };
@@ -204,6 +205,7 @@ Err gateway_role_start(Worker *worker) {
     observe_attach(worker);
     observe_close_sockets();
     TRY(open_gateway(worker, settings));
+    TRY(shadow_role_hook(worker, self.gateway));
     HttpServerOptions options = {
         .limits = HTTP_LIMITS_DEFAULT, .handler = gateway_serve, .data = self.gateway, .proxy_protocol = settings->gateway_proxy_protocol};
     options.limits.connections_max = (int)settings->connections_max;
@@ -230,6 +232,7 @@ Err gateway_role_reload(Worker *worker) {
 }
 
 static void on_drained(void *data) {
+    shadow_role_unhook();
     gateway_free(self.gateway); /* what the access log holds is written */
     self.gateway = NULL;
     worker_drained(data);

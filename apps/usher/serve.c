@@ -5,6 +5,7 @@
  *   the
  *            first fork, so that a worker that dies leaves its backlog to its successor
  *   gateway  stands in front of the old and the new side: gateway_role.c
+ *   shadow   beside it: compares what is mirrored, keeps the stages in step with Postgres: shadow_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
@@ -22,6 +23,7 @@
 #include "usher/gateway_role.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
+#include "usher/shadow_role.h"
 
 #define LISTENERS_MAX 8
 #define WORKERS_MAX   256
@@ -161,6 +163,11 @@ static Err start_consume(Worker *worker) {
     return observe_start(worker, &self.app, NULL);
 }
 
+static Err start_shadow(Worker *worker) {
+    close_sockets_but(-1);
+    return shadow_role_start(worker);
+}
+
 static Err start_telemetry(Worker *worker) {
     close_sockets_but(-1);
     return observe_process_start(worker);
@@ -247,7 +254,9 @@ static Err prepare(void *data) {
     int http_workers = count_of(settings, "http", settings->http_workers);
     for (int i = 0; i < http_workers; i++)
         TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
-    return gateway_role_prepare(settings, count_of(settings, "gateway", settings->gateway_workers));
+    int gateways = count_of(settings, "gateway", settings->gateway_workers);
+    TRY(shadow_role_prepare(settings, gateways));
+    return gateway_role_prepare(settings, gateways);
 }
 
 static Err reload(void *data) {
@@ -280,6 +289,12 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = gateway_role_start,
          .drain = gateway_role_drain,
          .reload = gateway_role_reload},
+        {.name = "shadow",
+         .count = shadow_role_count(settings, count_of(settings, "gateway", settings->gateway_workers)),
+         .start = start_shadow,
+         .drain = shadow_role_drain,
+         .reload = reload_worker,
+         .dispensable = true},
         {.name = "relay",
          .count = count_of(settings, "relay", 1),
          .start = start_relay,
