@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define SLOTS_MAX (2 * BOARD_WORKERS_MAX)
 
 /* One producer, one consumer; positions only grow. A record is its length and its bytes. */
@@ -27,6 +29,7 @@ typedef struct BoardSlot {
 
 struct Board {
     size_t size, gateways, shadows, ring_bytes, route_n;
+    Id id;
     BoardRoute routes[BOARD_ROUTES_MAX];
     int wake_fds[BOARD_WORKERS_MAX];
     uint32_t sleeping[BOARD_WORKERS_MAX];
@@ -87,6 +90,7 @@ Err board_new(const BoardOptions *options, Board **ret) {
         return ERR_NO_MEMORY;
     Board *board = memory;
     board->size = size;
+    board->id = id_random();
     board->gateways = options->gateways;
     board->shadows = options->shadows;
     board->ring_bytes = ring_bytes;
@@ -118,6 +122,10 @@ const BoardRoute *board_route(const Board *board, size_t route) {
 
 size_t board_route_count(const Board *board) {
     return board->route_n;
+}
+
+Id board_id(const Board *board) {
+    return board->id;
 }
 
 size_t board_gateways(const Board *board) {

@@ -12,6 +12,7 @@
 #pragma once
 #include "api_gateway/stages.h"
 #include "base/buf.h"
+#include "base/uuid.h"
 
 #define BOARD_ROUTES_MAX  128
 #define BOARD_WORKERS_MAX 64
@@ -68,6 +69,8 @@ void board_free(Board *board);
 const BoardRoute *board_route(const Board *board, size_t route);
 size_t board_route_count(const Board *board);
 size_t board_gateways(const Board *board);
+/** What this gateway is known by in Postgres, as long as it runs. */
+Id board_id(const Board *board);
 size_t board_shadows(const Board *board);
 
 /* --- stages ------------------------------------------------------------------------------------------------------- */

@@ -167,7 +167,7 @@ static CO_FN Err put_alive(Shadow *shadow, Ctx *ctx) {
     (void)gethostname(host, sizeof host - 1);
     begin_work(ctx);
     pg_params_init(&params, ctx->arena);
-    pg_add_id(&params, shadow->keeper.gateway);
+    pg_add_id(&params, board_id(shadow->options.board));
     pg_add_text(&params, str_c(host));
     pg_add_i64(&params, shadow->keeper.holding_epoch);
     pg_add_i32(&params, (int32_t)board_attached(shadow->options.board));
@@ -368,10 +368,20 @@ static CO_FN Err put_traffic(Shadow *shadow, Ctx *ctx) {
     if (n == 0)
         return ERR_OK;
     pg_params_init(&params, ctx->arena);
-    pg_add_id(&params, shadow->keeper.gateway);
+    pg_add_id(&params, shadow->keeper.run);
     for (int column = 0; column < 9; column++)
         traffic_column(&params, shadow, lines, n, column, ctx->arena, instant_from_unix_us(of * 60000000));
     return pg_query(shadow->options.pool, SQL_GATEWAY_TRAFFIC_PUT, &params, &result);
+}
+
+/* The gateway ends: nobody need wait for it any more. */
+static CO_FN Err put_gone(Shadow *shadow, Ctx *ctx) {
+    PgParams params;
+    PgResult result;
+    begin_work(ctx);
+    pg_params_init(&params, ctx->arena);
+    pg_add_id(&params, board_id(shadow->options.board));
+    return pg_query(shadow->options.pool, SQL_GATEWAY_GONE, &params, &result);
 }
 
 static void count_skips(Shadow *shadow) {
@@ -400,13 +410,15 @@ static CO_FN void write_co(Ctx *ctx, void *arg) {
             err = findings_write(shadow->findings, ctx, shadow->options.pool);
         if (err != ERR_OK && err != ERR_UNAVAILABLE && err != ERR_TIMEOUT && err != ERR_CANCELLED)
             LOG_W(ctx, "findings not written", F_ERR(err), F_STR("why", ctx->problem.message));
+        if (last && is_first(shadow) && put_gone(shadow, ctx) != ERR_OK)
+            LOG_W(ctx, "not signed off", F_STR("why", ctx->problem.message));
     }
 }
 
 Err keeper_start(Shadow *shadow) {
     Keeper *keeper = &shadow->keeper;
     uint64_t version = 1; /* never a published one */
-    keeper->gateway = id_random();
+    keeper->run = id_random();
     keeper->minute = instant_to_unix_us(clock_now()) / 60000000;
     /* What the worker before us knew goes on until Postgres says otherwise. */
     if (!board_stages(shadow->options.board, &version, &keeper->stages) || version == 0)

@@ -7,7 +7,7 @@
 
 /** Worker 0's part: the board follows Postgres. */
 typedef struct Keeper {
-    Id gateway;              /* this machine's, made anew at every start */
+    Id run; /* of this worker: what its traffic is counted under, since a successor begins at nothing */
     StageTable stages, read; /* as on the board; as just read */
     BudgetRow budgets[STAGES_MAX];
     int64_t holding_epoch;

@@ -97,7 +97,8 @@ static const char RESUME[] =
     "$2 AND "
     "route = $3 AND epoch = $4::bigint RETURNING epoch) SELECT epoch, pg_notify('gateway_stages', '') FROM resumed";
 
-/* Gateways that live, and how many of them hold. */
+/* Gateways that live, and how many of them hold. One that has fallen silent may still send writes to the side that it knows
+ * of: it must come back, sign off, or be silent for a minute. */
 static Err gateways(Invocation *call, PGconn *conn, int64_t epoch, int *ret_live, int *ret_holding) {
     PGresult *result CLEANUP(gateway_clear) = NULL;
     char epoch_text[NUMBER_MAX];

@@ -111,17 +111,18 @@ Err shadow_role_start(Worker *worker) {
     TRY(read_kinds(settings));
     TRY(open_sides(worker, settings));
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"gateway", NULL}));
-    ShadowOptions options = {.board = board,
-                             .shadow = (size_t)worker->index,
-                             .pool = app_pool(&self.app, "gateway"),
-                             .sides = {gateway_upstream(self.sides, NULL, SIDE_OLD), gateway_upstream(self.sides, NULL, SIDE_NEW)},
-                             .concurrency = settings->shadow_concurrency,
-                             .rechecks_max = settings->shadow_rechecks,
-                             .timeout_ms = settings->shadow_timeout_ms,
-                             .recheck_ms = settings->shadow_recheck_ms,
-                             .samples_max = settings->shadow_samples,
-                             .budget_ppm = settings_ppm(settings->error_budget),
-                             .learn = self.learn};
+    ShadowOptions options = {
+        .board = board,
+        .shadow = (size_t)worker->index,
+        .pool = app_pool(&self.app, "gateway"),
+        .sides = {gateway_upstream(self.sides, NULL, SIDE_OLD), gateway_upstream(self.sides, NULL, SIDE_NEW)},
+        .concurrency = settings->shadow_concurrency,
+        .rechecks_max = settings->shadow_rechecks,
+        .timeout_ms = settings->shadow_timeout_ms,
+        .recheck_ms = settings->shadow_recheck_ms,
+        .samples_max = settings->shadow_samples,
+        .budget_ppm = settings_ppm(settings->error_budget),
+        .learn = self.learn};
     TRY(shadow_start(worker->loop, &options, &self.shadow));
     return observe_start(worker, &self.app, NULL);
 }

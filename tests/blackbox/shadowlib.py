@@ -147,7 +147,7 @@ class Gateway:
 
     def clear(self):
         for table in ("clusters", "samples", "expected_differences", "stages", "stage_changes", "tallies", "traffic",
-                      "id_pairs", "gateways", "callers"):
+                      "id_pairs", "callers"):
             self.sql(f"DELETE FROM gateway.{table}")
         self.sql("NOTIFY gateway_stages")
 

@@ -66,6 +66,9 @@ VALUES ($1, $2, clock_timestamp(), $3, $4)
     ON CONFLICT (id) DO UPDATE
    SET seen_at = excluded.seen_at, holding_epoch = excluded.holding_epoch, workers = excluded.workers;
 
+-- name: gateway_gone :exec
+DELETE FROM gateway.gateways WHERE id = $1;
+
 -- Steps back: from canary or new to legacy, unless somebody has changed it meanwhile. $1 context, $2 part, $3 route, $4 epoch, $5 why.
 -- name: gateway_step_back :many
 WITH changed AS (UPDATE gateway.stages AS s
