@@ -142,7 +142,8 @@ uint64_t board_version(const Board *board) {
     return __atomic_load_n(&board->version, __ATOMIC_ACQUIRE);
 }
 
-/* A writer that died half-way leaves an odd version: readers go on with what they have until the next one has written. */
+/* A writer that died half-way leaves an odd version: readers go on with what they have until the next one has
+ * written. */
 bool board_stages(const Board *board, uint64_t *version, StageTable *ret) {
     uint64_t before = board_version(board);
     if (before == *version || (before & 1) != 0)

@@ -77,7 +77,8 @@ size_t board_shadows(const Board *board);
 
 /** Grows when the stages change. 0: none were ever known. */
 uint64_t board_version(const Board *board);
-/** Copies them when they are not `*version` already. True: copied, and *version is theirs; false: *ret may be anything. */
+/** Copies them when they are not `*version` already. True: copied, and *version is theirs; false: *ret may be
+ *  anything. */
 bool board_stages(const Board *board, uint64_t *version, StageTable *ret);
 void board_stages_put(Board *board, const StageTable *table);
 
@@ -101,8 +102,8 @@ bool board_put(Board *board, size_t worker, Str record);
 int board_wake_fd(const Board *board, size_t shadow);
 /** Says that this shadow worker is about to wait for its fd; false: there is something already. */
 bool board_sleep(Board *board, size_t shadow);
-/** Takes the oldest copy of one of its rings into the Buf. It is off the ring before it is looked at. False: none, or no
- *  memory for it (then it is gone, and *ret_lost is true). */
+/** Takes the oldest copy of one of its rings into the Buf. It is off the ring before it is looked at. False: none, or
+ *  no memory for it (then it is gone, and *ret_lost is true). */
 bool board_take(Board *board, size_t shadow, Buf *ret, bool *ret_lost);
 /** For the shadow worker's own traffic (BOARD_MIRROR) and skips: a slot behind those of the gateways. */
 size_t board_shadow_slot(const Board *board, size_t shadow);

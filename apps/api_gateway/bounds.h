@@ -1,8 +1,8 @@
 /*
  * bounds.h - what a rate may be, when k of n were seen: exact (Clopper-Pearson) one-sided bounds.
  *
- * With probability `confidence` or more the true rate is not above the upper (below the lower) bound. Exact means that it
- * holds for small numbers too, where Wilson's approximation promises too much: 0 of 100 leaves up to 2.95 % at 95 %.
+ * With probability `confidence` or more the true rate is not above the upper (below the lower) bound. Exact means that
+ * it holds for small numbers too, where Wilson's approximation promises too much: 0 of 100 leaves up to 2.95 % at 95 %.
  * Rates are the one thing here that floating point is good enough for.
  */
 #pragma once

@@ -1,9 +1,10 @@
 /*
  * budget.h - does the new side fail too often? Looked at once a second, over the last 5, 15, 30 and 60 s.
  *
- * A row of the stages steps back when, in one of these windows, it is certain (99 %, exact bound) that more requests fail
- * than the budget allows, and more than fail on the old side in the same time. What is not certain changes nothing: an
- * inconclusive window neither steps back nor promotes. Only what was seen since the row's last change counts.
+ * A row of the stages steps back when, in one of these windows, it is certain (99 %, exact bound) that more requests
+ * fail than the budget allows, and more than fail on the old side in the same time. What is not certain changes
+ * nothing: an inconclusive window neither steps back nor promotes. Only what was seen since the row's last change
+ * counts.
  */
 #pragma once
 #include "api_gateway/board.h"

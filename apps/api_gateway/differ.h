@@ -4,9 +4,9 @@
  *   answers of the old side (twice) and of the new → differences, each with its place, kind and verdict
  *
  * Compared are the status, chosen headers, and the body: JSON by its structure (numbers and instants exactly, by value;
- * lists in order or as sets, as the route's rule says), anything else byte by byte. What also differs between two answers
- * of the old side, in the same way at the same place, is noise. Ids that each side makes for itself are matched by a
- * learnt bijection (id_pairs.h). What somebody has expected, with a reason and until a date, is told apart.
+ * lists in order or as sets, as the route's rule says), anything else byte by byte. What also differs between two
+ * answers of the old side, in the same way at the same place, is noise. Ids that each side makes for itself are matched
+ * by a learnt bijection (id_pairs.h). What somebody has expected, with a reason and until a date, is told apart.
  *
  * Values that are secret or personal are never in a Difference: see redact.h.
  */

@@ -2,8 +2,8 @@
  * findings.h - what the shadow worker has found and not yet written to Postgres.
  *
  * Counted by cause, bounded, and written once a second in one transaction. While Postgres is away findings gather up to
- * the bounds; what is over them is lost and counted. A commit whose outcome is unknown is written again: counts may then be
- * too high, never too low.
+ * the bounds; what is over them is lost and counted. A commit whose outcome is unknown is written again: counts may
+ * then be too high, never too low.
  */
 #pragma once
 #include "api_gateway/copies.h"

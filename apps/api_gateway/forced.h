@@ -1,7 +1,8 @@
 /*
  * forced.h - a tester's own side: a signed header that sends one request to the side of the tester's choice.
  *
- *   Usher-Side: new;1790000000;HEX      side, unix second at which it ends, HMAC-SHA-256 of "side;second" under the secret
+ *   Usher-Side: new;1790000000;HEX      side, unix second at which it ends, HMAC-SHA-256 of "side;second" under the
+ *   secret
  */
 #pragma once
 #include "api_gateway/gateway.h"

@@ -2,9 +2,9 @@
  * id_pairs.h - which id of the old system is which of ours.
  *
  * Ids that each side makes for itself differ, and still are the same thing. A pair is learnt where two answers show one
- * at the same place; from then on each of the two may only stand for the other (a bijection per kind, "ticket" say), and
- * whatever contradicts that is a difference. What one comparison learns counts only when nothing in it contradicted: see
- * id_pairs_begin.
+ * at the same place; from then on each of the two may only stand for the other (a bijection per kind, "ticket" say),
+ * and whatever contradicts that is a difference. What one comparison learns counts only when nothing in it
+ * contradicted: see id_pairs_begin.
  */
 #pragma once
 #include "base/map.h"
@@ -32,8 +32,8 @@ size_t id_pairs_count(const IdPairs *pairs);
 void id_pairs_begin(IdPairs *pairs);
 /** Are these two the same thing? @learn  an unknown pair may become one. An id paired with itself is always learnt. */
 IdVerdict id_pairs_judge(IdPairs *pairs, Str kind, Id old_id, Id new_id, bool learn);
-/** Keeps (true) or forgets what the comparison learnt. Returns the pairs that are new, for storing, in arena; NULL: none.
- *  Pairs of an id with itself are not among them. */
+/** Keeps (true) or forgets what the comparison learnt. Returns the pairs that are new, for storing, in arena; NULL:
+ *  none. Pairs of an id with itself are not among them. */
 IdPair *id_pairs_end(IdPairs *pairs, bool keep, Arena *arena);
 
 /** The text with every known old id (in its 36-character form) replaced by ours: for sending what refers to one. */

@@ -2,8 +2,8 @@
  * route_rules.c - what is known of the routes' answers: which lists have no order, and what their ids are of.
  *
  * How to add one: 1. a list whose order the old system does not define gets a JsonListRule: the place of the list, and
- * the member that its elements are known by on both sides (never an id that each side makes for itself). 2. a row in RULES.
- * A route without a row is compared in order.
+ * the member that its elements are known by on both sides (never an id that each side makes for itself). 2. a row in
+ * RULES. A route without a row is compared in order.
  */
 #include "api_gateway/differ.h"
 

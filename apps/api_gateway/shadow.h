@@ -1,9 +1,9 @@
 /*
  * shadow.h - the shadow worker: sends copies to the other side, compares, and keeps what it finds.
  *
- * It is a process of its own, and nobody waits for it: a side that is dead, slow or lies costs it time and differences, a
- * copy that kills it costs one restart, and the clients of the gateway nothing. Worker 0 also keeps the board in step with
- * Postgres (keeper.h).
+ * It is a process of its own, and nobody waits for it: a side that is dead, slow or lies costs it time and differences,
+ * a copy that kills it costs one restart, and the clients of the gateway nothing. Worker 0 also keeps the board in step
+ * with Postgres (keeper.h).
  */
 #pragma once
 #include "api_gateway/findings.h"

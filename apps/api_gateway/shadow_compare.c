@@ -1,9 +1,9 @@
 /*
  * shadow_compare.c - one copy: the other side's answer, the comparison, and, where it differs, a second look.
  *
- * A first difference proves little: the data may not have been copied yet, and some fields change by themselves. So both
- * sides are asked again a little later (or when the sync has passed that point). What is gone by then was lag; what the
- * old side does not repeat itself is noise; what is left twice in the same way is real.
+ * A first difference proves little: the data may not have been copied yet, and some fields change by themselves. So
+ * both sides are asked again a little later (or when the sync has passed that point). What is gone by then was lag;
+ * what the old side does not repeat itself is noise; what is left twice in the same way is real.
  */
 #include "api_gateway/shadow_impl.h"
 #include "base/heap.h"

@@ -38,5 +38,20 @@ typedef struct Job {
 CO_FN void shadow_job_co(Ctx *ctx, void *arg);
 void shadow_slot_free(Shadow *shadow);
 
-/* keeper.c */
+/* keeper.c; keeper_counts.c */
 MUST_USE Err keeper_start(Shadow *shadow);
+CO_FN void keeper_write_co(Ctx *ctx, void *arg);
+
+#define KEEPER_QUERY_MS 4000
+
+static inline bool is_first(const Shadow *shadow) {
+    return shadow->options.shadow == 0;
+}
+
+/** Before each piece of work of a coroutine that lives for ever. */
+static inline void begin_work(Ctx *ctx) {
+    arena_reset(ctx->arena);
+    problem_clear(ctx);
+    ctx->deadline_ms = clock_mono_ms() + KEEPER_QUERY_MS;
+    ctx->trace.flags = 0;
+}

@@ -1,6 +1,6 @@
 /*
- * tables.c - what the gateway remembers: differences by cause, what is expected, stages and who changed them, counts for
- * the gates.
+ * tables.c - what the gateway remembers: differences by cause, what is expected, stages and who changed them, counts
+ * for the gates.
  *
  * All of it is written by the shadow worker and the command line, never by the path that a client waits for.
  */

@@ -65,8 +65,8 @@ typedef struct CutoverStep {
     const char *deprecated_at, *gone_at; /* NULL: none */
 } CutoverStep;
 
-/** Changes the stage if it is still as `from` was, with its line in the audit log, and tells the gateways. ERR_CONFLICT:
- *  somebody else has changed it. */
+/** Changes the stage if it is still as `from` was, with its line in the audit log, and tells the gateways.
+ *  ERR_CONFLICT: somebody else has changed it. */
 MUST_USE Err cutover_change(Invocation *call, PGconn *conn, const CutoverTarget *target, const CutoverStage *from,
                             const CutoverStep *step);
 
@@ -82,3 +82,18 @@ typedef struct CutoverPause {
  */
 MUST_USE Err cutover_switch(Invocation *call, PGconn *conn, const CutoverTarget *target, const CutoverStage *from,
                             const CutoverStep *step, int64_t pause_ms, CutoverPause *ret);
+
+/* --- commands ----------------------------------------------------------------------------------------------------- */
+
+/** One call of `usher cutover`. */
+typedef struct Cutover {
+    Invocation *call;
+    PGconn *conn;
+    Settings settings;
+    CutoverTarget target;
+    GateLimits limits;
+} Cutover;
+
+int cutover_status(Cutover *cutover);
+int cutover_plan(Cutover *cutover);
+void cutover_print_gates(const Gate *gates, size_t n);

@@ -45,8 +45,8 @@ static Err says(const Asking *ask, Gate *gate, GateState state, Str text) {
     return gate->says.p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-/* Live ones since the stage's last change, not longer ago than the window; replayed ones of a week. $1 context, $2 part,
- * $3 route, $4 window. */
+/* Live ones since the stage's last change, not longer ago than the window; replayed ones of a week. $1 context, $2
+ * part, $3 route, $4 window. */
 #define SINCE                                                                                                          \
     "greatest(now() - $4::interval, coalesce((SELECT date_trunc('minute', s.changed_at) FROM gateway.stages s WHERE "  \
     "s.context = $1 AND s.part = $2 AND s.route = $3), '-infinity'))"
@@ -208,7 +208,8 @@ typedef struct SideSeen {
     uint64_t requests, errors, buckets[TRAFFIC_BUCKETS];
 } SideSeen;
 
-/* In the same window: the old side as clients had it; the new one likewise, or as mirrored where it has no clients yet. */
+/* In the same window: the old side as clients had it; the new one likewise, or as mirrored where it has no clients
+ * yet. */
 static Err sides_seen(const Asking *ask, SideSeen *old_side, SideSeen *new_side, bool *ret_mirrored) {
     PGresult *result CLEANUP(gateway_clear) = NULL;
     SideSeen seen[BOARD_SIDES] = {{0}};

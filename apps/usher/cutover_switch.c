@@ -2,9 +2,9 @@
  * cutover_switch.c - the step itself: one row, one line of the audit log, one NOTIFY, in one commit.
  *
  * Writes are switched in two: first the row says until when requests wait. Every gateway holds new ones and reports the
- * epoch when nothing is in work any more; when all have, the stage changes and what waits goes to the other side. The first
- * step names its own end, so that a command that dies half-way leaves nobody waiting; the second happens only before that
- * end, and only if nobody has touched the row.
+ * epoch when nothing is in work any more; when all have, the stage changes and what waits goes to the other side. The
+ * first step names its own end, so that a command that dies half-way leaves nobody waiting; the second happens only
+ * before that end, and only if nobody has touched the row.
  */
 #include <stdio.h>
 
@@ -29,8 +29,8 @@ Err cutover_stage(Invocation *call, PGconn *conn, const CutoverTarget *target, C
     return stage_parse(gateway_field(result, 0, 0), &ret->kind);
 }
 
-/* $1..$3 target, $4 epoch that it must have, $5 stage, $6 percent, $7 why, $8 forced, $9 who, $10 deprecated, $11 gone, $12: a
- * pause must still hold for so many milliseconds; NULL: there is none. */
+/* $1..$3 target, $4 epoch that it must have, $5 stage, $6 percent, $7 why, $8 forced, $9 who, $10 deprecated, $11 gone,
+ * $12: a pause must still hold for so many milliseconds; NULL: there is none. */
 static const char CHANGE[] =
     "WITH was AS (SELECT stage, epoch, paused_until FROM gateway.stages WHERE context = $1 AND part = $2 AND route = "
     "$3 FOR "
@@ -97,8 +97,8 @@ static const char RESUME[] =
     "$2 AND "
     "route = $3 AND epoch = $4::bigint RETURNING epoch) SELECT epoch, pg_notify('gateway_stages', '') FROM resumed";
 
-/* Gateways that live, and how many of them hold. One that has fallen silent may still send writes to the side that it knows
- * of: it must come back, sign off, or be silent for a minute. */
+/* Gateways that live, and how many of them hold. One that has fallen silent may still send writes to the side that it
+ * knows of: it must come back, sign off, or be silent for a minute. */
 static Err gateways(Invocation *call, PGconn *conn, int64_t epoch, int *ret_live, int *ret_holding) {
     PGresult *result CLEANUP(gateway_clear) = NULL;
     char epoch_text[NUMBER_MAX];

@@ -1,6 +1,6 @@
 /*
- * diffs_export.c - samples as a recording (contracts/README.md): the request, and the old side's answer as the one that is
- * wanted. `usher replay` sends it to any server. What was redacted stays so; replay takes it for equal.
+ * diffs_export.c - samples as a recording (contracts/README.md): the request, and the old side's answer as the one that
+ * is wanted. `usher replay` sends it to any server. What was redacted stays so; replay takes it for equal.
  */
 #include "usher/cmd.h"
 #include "usher/diffs.h"

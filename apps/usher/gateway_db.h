@@ -16,8 +16,8 @@ int64_t gateway_number(const PGresult *result, int row, int column);
 /** For CLEANUP. */
 void gateway_clear(PGresult **result);
 void gateway_finish(PGconn **conn);
-/** "2h", "7d" or a date "2027-01-31[T…]" → a point in time after (or, for "2h" with past, before) now, as Postgres reads
- *  it, in ctx's arena. ERR_INVALID with words. */
+/** "2h", "7d" or a date "2027-01-31[T…]" → a point in time after (or, for "2h" with past, before) now, as Postgres
+ *  reads it, in ctx's arena. ERR_INVALID with words. */
 MUST_USE Err gateway_time(Ctx *ctx, const char *option, const char *text, Str *ret);
 /** Who works here: --by, else the user's name at this machine. */
 const char *gateway_who(Invocation *call);

@@ -1,8 +1,9 @@
 /*
- * shadow_role.c - the role "shadow", beside every role "gateway": compares what is mirrored, keeps the stages in step with
- * Postgres.
+ * shadow_role.c - the role "shadow", beside every role "gateway": compares what is mirrored, keeps the stages in step
+ * with Postgres.
  *
- * It can be missed: its deaths stop nobody (Role.dispensable), and without it the gateway goes on by the stages known last.
+ * It can be missed: its deaths stop nobody (Role.dispensable), and without it the gateway goes on by the stages known
+ * last.
  */
 #include "usher/shadow_role.h"
 

@@ -1,5 +1,6 @@
 /*
- * shadow_role.h - the wiring of stages and shadow: what gateway workers and shadow workers share, and the role "shadow".
+ * shadow_role.h - the wiring of stages and shadow: what gateway workers and shadow workers share, and the role
+ * "shadow".
  */
 #pragma once
 #include "api_gateway/api_gateway.h"

@@ -1,7 +1,8 @@
 /*
  * number.c - are two numbers the same, exactly?
  *
- * By their digits as written, never through a rounded binary or decimal type: 1e2 is 100 is 100.00, and nothing else is.
+ * By their digits as written, never through a rounded binary or decimal type: 1e2 is 100 is 100.00, and nothing else
+ * is.
  */
 #include "json/json.h"
 

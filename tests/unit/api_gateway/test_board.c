@@ -1,5 +1,6 @@
 /*
- * test_board.c - what gateway and shadow workers share: stages, counts, rings; also between processes, one of which dies.
+ * test_board.c - what gateway and shadow workers share: stages, counts, rings; also between processes, one of which
+ * dies.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * test_differ_mutations.c - every recorded answer, altered at one place at a time: each alteration is a real difference;
- * and what only looks different is none.
+ * test_differ_mutations.c - every recorded answer, altered at one place at a time: each alteration is a real
+ * difference; and what only looks different is none.
  *
  * How to add an alteration: a row in ALTERATIONS whose function changes the node (or says that it does not apply) such
  * that no reader could take the two documents for the same.
