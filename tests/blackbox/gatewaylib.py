@@ -81,6 +81,9 @@ class Gateway:
     def reasons(self):
         return [row["reason"] for row in self.events("gateway.upstream_failed")]
 
+    def told(self, reason):
+        wait_for(lambda: reason in self.reasons(), what=f"{reason} in the log")
+
     def reload(self):
         before = len(self.events("reloaded")) + len(self.events("not reloaded"))
         self.process.send_signal(signal.SIGHUP)
