@@ -13,15 +13,15 @@
 typedef struct GatewayShared GatewayShared;
 
 typedef struct GatewayOptions {
-    Str old_url, new_url;        /* LEGACY_URL, NEW_URL; absent: the routes file names upstreams */
-    Str file_name, file_text;    /* the routes file; absent: none */
-    Str trusted_proxies;         /* comma list beside the file's */
-    const Route *const *tables;  /* routes of usher's own contexts */
+    Str old_url, new_url;       /* LEGACY_URL, NEW_URL; absent: the routes file names upstreams */
+    Str file_name, file_text;   /* the routes file; absent: none */
+    Str trusted_proxies;        /* comma list beside the file's */
+    const Route *const *tables; /* routes of usher's own contexts */
     size_t table_count;
-    GatewayShared *shared;       /* NULL: limits count for this worker alone */
-    Str access_log;              /* "off", "stdout" or a path */
-    bool access_combined;        /* Apache's combined format instead of JSON */
-    bool traces;                 /* the gateway's spans stand between the client's and the sides' */
+    GatewayShared *shared; /* NULL: limits count for this worker alone */
+    Str access_log;        /* "off", "stdout" or a path */
+    bool access_combined;  /* Apache's combined format instead of JSON */
+    bool traces;           /* the gateway's spans stand between the client's and the sides' */
 } GatewayOptions;
 
 /** ERR_NO_MEMORY as NULL. Shared by the processes that are forked later. */

@@ -17,14 +17,14 @@ typedef struct ConfigUpstream {
 
 typedef struct ConfigRoute {
     Str name;
-    Slice(Str) methods;  /* none: any */
+    Slice(Str) methods; /* none: any */
     Str path;
-    Str host;            /* absent: any */
+    Str host; /* absent: any */
     Str context, group;
     Str old_side, new_side; /* names of upstreams; absent: the configuration's */
-    Str always;          /* "old" or "new": no decision is asked for; absent: asked */
+    Str always;             /* "old" or "new": no decision is asked for; absent: asked */
     RateRule rate;
-    bool own;            /* of usher's own contexts, not of the file */
+    bool own; /* of usher's own contexts, not of the file */
     JsonPosition at;
 } ConfigRoute;
 
@@ -38,7 +38,7 @@ typedef struct GatewayConfig {
     Str old_side, new_side;
     Slice(Str) trusted_texts, upgrades, forwarded;
     CidrList trusted;
-    RateRule rate;       /* per client, over all routes */
+    RateRule rate; /* per client, over all routes */
     bool without_contexts;
     size_t copy_max;
 } GatewayConfig;

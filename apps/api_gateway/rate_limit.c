@@ -82,7 +82,8 @@ RateAnswer rate_take(RateTable *table, const RateRule *rule, Str key, int64_t no
     } while (!atomic_compare_exchange_weak_explicit(&slot->in_step_ns, &in_step_ns, next_ns, memory_order_relaxed,
                                                     memory_order_relaxed));
     int64_t ahead_ns = next_ns - now_ns;
-    return (RateAnswer){.remaining = rule->requests - (ahead_ns + step_ns - 1) / step_ns, .reset_s = seconds_up(ahead_ns)};
+    return (RateAnswer){.remaining = rule->requests - (ahead_ns + step_ns - 1) / step_ns,
+                        .reset_s = seconds_up(ahead_ns)};
 }
 
 void rate_headers(const RateRule *rule, const RateAnswer *answer, Buf *out) {

@@ -11,7 +11,7 @@
 typedef struct RateRule {
     int64_t requests; /* 0: no limit */
     int64_t per_ms;
-    Str name;         /* in RateLimit-Policy */
+    Str name; /* in RateLimit-Policy */
 } RateRule;
 
 typedef struct RateTable RateTable;
@@ -21,8 +21,8 @@ void rate_table_free(RateTable *table);
 
 typedef struct RateAnswer {
     bool refused;
-    int64_t remaining;   /* requests that are left now */
-    int64_t reset_s;     /* seconds until all of them are back, or (refused) until one is */
+    int64_t remaining; /* requests that are left now */
+    int64_t reset_s;   /* seconds until all of them are back, or (refused) until one is */
 } RateAnswer;
 /** Takes one request of key's share at now_ns (clock_mono_ns). */
 RateAnswer rate_take(RateTable *table, const RateRule *rule, Str key, int64_t now_ns);

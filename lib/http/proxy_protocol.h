@@ -15,6 +15,6 @@ enum { PROXY_HEADER_MAX = 2048 }; /* the largest that is taken; senders' are som
  */
 ProxyHeader proxy_header_parse(Str bytes, size_t *ret_length, char peer[48]);
 
-/** Reads the header off a connection that awaits it, and not a byte more: what follows may be TLS. Aborts the connection
- *  when it is none. */
+/** Reads the header off a connection that awaits it, and not a byte more: what follows may be TLS. Aborts the
+ *  connection when it is none. */
 void proxy_header_read(HttpConnection *conn);
