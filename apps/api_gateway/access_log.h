@@ -20,9 +20,9 @@ typedef struct AccessEntry {
     const Request *req;
     const ProxyResult *result; /* NULL: the gateway answered */
     const GatewayRoute *route;
-    const char *side;          /* NULL: nobody was asked */
+    const char *side; /* NULL: nobody was asked */
     Str client, upstream;
-    int status;                /* 0: none */
+    int status; /* 0: none */
     int64_t began_ns, ended_ns;
 } AccessEntry;
 void access_log_add(AccessLog *log, const AccessEntry *entry);

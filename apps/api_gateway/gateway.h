@@ -15,12 +15,13 @@ typedef enum GatewaySide { SIDE_OLD, SIDE_NEW } GatewaySide;
 const char *gateway_side_name(GatewaySide side);
 
 typedef struct GatewayRoute {
-    const Route *route;  /* pattern, name ("events.get"), context, method (METHOD_OTHER: any or several); lives as long as
-                            the worker */
-    const char *group;   /* "reads" or "writes"; NULL: neither, never switched */
-    Str host;            /* absent: any */
-    Upstream *sides[2];  /* by GatewaySide; NULL: not there */
-    bool fixed;          /* `always` answers, no decision is asked for */
+    const Route
+        *route;        /* pattern, name ("events.get"), context, method (METHOD_OTHER: any or several); lives as long as
+                          the worker */
+    const char *group; /* "reads" or "writes"; NULL: neither, never switched */
+    Str host;          /* absent: any */
+    Upstream *sides[2]; /* by GatewaySide; NULL: not there */
+    bool fixed;         /* `always` answers, no decision is asked for */
     GatewaySide always;
     const struct RoutePlan *plan; /* private */
 } GatewayRoute;
@@ -39,13 +40,13 @@ typedef struct GatewayExchange {
     const Request *req;        /* the head as the client sent it */
     const GatewayRoute *route; /* NULL: no route knows it */
     const GatewayDecision *decision;
-    Str client;                /* textual address behind the proxies that are trusted */
-    int status;                /* the side's; 0: no whole answer came (connection, time-out, reset, truncated) */
-    UpstreamFailure failure;   /* why not */
-    bool client_left;          /* before it had the whole answer */
-    const Header *headers;     /* of the side's answer, all of them */
+    Str client;              /* textual address behind the proxies that are trusted */
+    int status;              /* the side's; 0: no whole answer came (connection, time-out, reset, truncated) */
+    UpstreamFailure failure; /* why not */
+    bool client_left;        /* before it had the whole answer */
+    const Header *headers;   /* of the side's answer, all of them */
     size_t header_count;
-    Str request_body, body;    /* absent: not copied, or longer than copy_max (then *_cut) */
+    Str request_body, body; /* absent: not copied, or longer than copy_max (then *_cut) */
     bool request_cut, body_cut;
     int64_t began_ns, answered_ns, ended_ns; /* clock_mono_ns: request's head came; answer's head came; all sent */
 } GatewayExchange;

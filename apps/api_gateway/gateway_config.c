@@ -22,14 +22,21 @@ typedef struct Reading {
     size_t upstream_room, route_room;
 } Reading;
 
-typedef enum MemberKind { MEMBER_TEXT, MEMBER_TEXTS, MEMBER_DURATION, MEMBER_COUNT, MEMBER_BOOL, MEMBER_OBJECT } MemberKind;
+typedef enum MemberKind {
+    MEMBER_TEXT,
+    MEMBER_TEXTS,
+    MEMBER_DURATION,
+    MEMBER_COUNT,
+    MEMBER_BOOL,
+    MEMBER_OBJECT
+} MemberKind;
 
 typedef struct FileMember {
     const char *name;
     MemberKind kind;
     size_t offset;
-    int64_t min, max;                                  /* of MEMBER_COUNT and MEMBER_DURATION */
-    void (*read)(Reading *reading, void *target);      /* MEMBER_OBJECT: whatever stands there */
+    int64_t min, max;                             /* of MEMBER_COUNT and MEMBER_DURATION */
+    void (*read)(Reading *reading, void *target); /* MEMBER_OBJECT: whatever stands there */
 } FileMember;
 
 void config_mistake(Buf *mistakes, Str file, const JsonPosition *at, const char *format, ...) {
@@ -88,7 +95,7 @@ static bool text_read(Reading *reading, Str *ret) {
 }
 
 /* One text, or a list of them. */
-static void texts_read(Reading *reading, Slice(Str) *ret) {
+static void texts_read(Reading *reading, Slice(Str) * ret) {
     Str *items = ARENA_ARRAY(reading->config->arena, Str, CONFIG_LIST_MAX);
     size_t n = 0;
     if (items == NULL)
@@ -202,7 +209,7 @@ static void object_read(Reading *reading, const FileMember *members, const char 
 
 #define HOUR 3600000
 #define LIMIT(name_, kind_, member, min_, max_)                                                                        \
-    {.name = name_, .kind = kind_, .offset = offsetof(ConfigUpstream, limits.member), .min = min_, .max = max_}
+    { .name = name_, .kind = kind_, .offset = offsetof(ConfigUpstream, limits.member), .min = min_, .max = max_ }
 
 static const FileMember UPSTREAM_MEMBERS[] = {
     {.name = "urls", .kind = MEMBER_TEXTS, .offset = offsetof(ConfigUpstream, urls)},

@@ -13,11 +13,11 @@ enum { SEGMENTS_MAX = 32 };
 
 typedef struct RoutePlan {
     GatewayRoute route;
-    uint32_t methods;      /* bit per Method; 0: any */
-    Slice(Str) others;     /* methods without a number */
-    Str *segments;         /* absent text: a placeholder */
+    uint32_t methods;  /* bit per Method; 0: any */
+    Slice(Str) others; /* methods without a number */
+    Str *segments;     /* absent text: a placeholder */
     size_t segment_count;
-    bool rest;             /* ends with ** */
+    bool rest; /* ends with ** */
     RateRule rate;
 } RoutePlan;
 
@@ -25,9 +25,9 @@ typedef struct GatewayTable {
     int refs;
     Arena *arena;
     GatewayConfig config;
-    Upstream **upstreams;  /* by index of config.upstreams */
+    Upstream **upstreams; /* by index of config.upstreams */
     RoutePlan *plans;
-    Upstream *sides[2];    /* of what no route knows */
+    Upstream *sides[2]; /* of what no route knows */
     ForwardRules rules;
 } GatewayTable;
 
@@ -37,8 +37,8 @@ struct GatewayShared {
 
 struct Gateway {
     Loop *loop;
-    Arena *arena;          /* as long as the worker: names that metrics know by their address */
-    Map *names;            /* Route by its text */
+    Arena *arena; /* as long as the worker: names that metrics know by their address */
+    Map *names;   /* Route by its text */
     GatewayTable *table;
     const GatewayHooks *hooks;
     GatewayShared *shared;

@@ -3,8 +3,8 @@
  *
  * Routes are tried in the file's order, the contexts' own behind them; the first that fits decides. An order that can
  * be read beats a ranking that must be known, and `usher gateway check` says where one route hides another. Matching is
- * by the decoded path, letters in any case and one trailing slash ignored, as the old system's router does; what goes on
- * to a side is the target as it came.
+ * by the decoded path, letters in any case and one trailing slash ignored, as the old system's router does; what goes
+ * on to a side is the target as it came.
  */
 #include "api_gateway/gateway_impl.h"
 
@@ -53,8 +53,8 @@ static Err methods_compile(Arena *arena, const ConfigRoute *config, RoutePlan *p
 /* The Route that spans and metrics see. It must outlive the table: equal ones are made once for the worker's life. */
 static Err route_intern(Gateway *gateway, const ConfigRoute *config, const Route **ret) {
     Method method = config->methods.n == 1 ? method_number(config->methods.p[0]) : METHOD_OTHER;
-    Str key = arena_printf(gateway->arena, "%d %.*s %.*s %.*s", (int)method, STR_ARG(config->path), STR_ARG(config->name),
-                           STR_ARG(config->context.p == NULL ? STR("") : config->context));
+    Str key = arena_printf(gateway->arena, "%d %.*s %.*s %.*s", (int)method, STR_ARG(config->path),
+                           STR_ARG(config->name), STR_ARG(config->context.p == NULL ? STR("") : config->context));
     if (key.p == NULL)
         return ERR_NO_MEMORY;
     *ret = map_get(gateway->names, key);

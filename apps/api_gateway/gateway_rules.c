@@ -124,7 +124,8 @@ static void check_route(const GatewayConfig *config, const ConfigRoute *route, M
                        "route \"%.*s\": context and group go together: they say with what it is switched",
                        STR_ARG(route->name));
     if (route->always.p != NULL && !str_eq(route->always, STR("old")) && !str_eq(route->always, STR("new")))
-        config_mistake(mistakes, config->file, at, "route \"%.*s\": always is \"old\" or \"new\"", STR_ARG(route->name));
+        config_mistake(mistakes, config->file, at, "route \"%.*s\": always is \"old\" or \"new\"",
+                       STR_ARG(route->name));
     check_methods(config, route, mistakes);
     check_side(config, route, "old", route->old_side, mistakes);
     check_side(config, route, "new", route->new_side, mistakes);

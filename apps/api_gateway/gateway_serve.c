@@ -12,10 +12,10 @@ typedef struct Serving {
     GatewayTable *table;
     Request *req;
     Response *res;
-    const RoutePlan *plan;  /* NULL: no route knows it */
+    const RoutePlan *plan; /* NULL: no route knows it */
     Str client;
     GatewayDecision decision;
-    Upstream *upstream;     /* NULL: nobody was asked */
+    Upstream *upstream; /* NULL: nobody was asked */
     ProxyResult result;
     int64_t began_ns;
 } Serving;
@@ -48,8 +48,8 @@ static void failure_log(const Serving *s) {
     if (result->failure == UPSTREAM_WELL || result->failure == UPSTREAM_CANCELLED)
         return;
     LOG_W(s->req->ctx, "gateway.upstream_failed", F_C("reason", upstream_failure_name(result->failure)),
-          F_STR("upstream", upstream_name(s->upstream)), F_C("instance", result->peer),
-          F_C("backend", s->req->backend), F_STR("method", s->req->method_text), F_BOOL("answered", result->begun));
+          F_STR("upstream", upstream_name(s->upstream)), F_C("instance", result->peer), F_C("backend", s->req->backend),
+          F_STR("method", s->req->method_text), F_BOOL("answered", result->begun));
 }
 
 /* What cannot be passed on because the client itself failed: its status is lib/http's to say, which knows how. */

@@ -13,10 +13,11 @@ const Command COMMANDS[] = {
          "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF."},
     {ROW(gateway), .arguments = "[check]", .arguments_max = 1, .subcommands = "check",
      .brief = "stand in front of the old system, and pass its traffic on unchanged",
-     .doc = "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
-            "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
-            "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
-            "each route"},
+     .doc =
+         "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
+         "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
+         "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
+         "each route"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "

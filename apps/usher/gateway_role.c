@@ -47,7 +47,8 @@ Err check_networks(Ctx *ctx, Str value) {
     Cidr cidr;
     while (value.p != NULL)
         if (cidr_parse(str_trim(str_cut(&value, ','), " "), &cidr) != ERR_OK)
-            return ctx_problem(ctx, ERR_INVALID, NULL, "write networks as 10.0.0.0/8, 2001:db8::/32, 192.0.2.7 or unix");
+            return ctx_problem(ctx, ERR_INVALID, NULL,
+                               "write networks as 10.0.0.0/8, 2001:db8::/32, 192.0.2.7 or unix");
     return ERR_OK;
 }
 
@@ -135,7 +136,8 @@ static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t 
         Str address = str_trim(str_cut(&rest, ','), " "), why = {NULL, 0};
         Err err = *ret_n == LISTENERS_MAX ? ERR_LIMIT : http_listen_socket(address, &row[*ret_n], &why, arena);
         if (err != ERR_OK) {
-            LOG_E(NULL, "cannot listen", F_STR("address", address), F_C("setting", "GATEWAY_LISTEN"), F_STR("why", why));
+            LOG_E(NULL, "cannot listen", F_STR("address", address), F_C("setting", "GATEWAY_LISTEN"),
+                  F_STR("why", why));
             return err;
         }
     }
@@ -206,8 +208,10 @@ Err gateway_role_start(Worker *worker) {
     observe_close_sockets();
     TRY(open_gateway(worker, settings));
     TRY(shadow_role_hook(worker, self.gateway));
-    HttpServerOptions options = {
-        .limits = HTTP_LIMITS_DEFAULT, .handler = gateway_serve, .data = self.gateway, .proxy_protocol = settings->gateway_proxy_protocol};
+    HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT,
+                                 .handler = gateway_serve,
+                                 .data = self.gateway,
+                                 .proxy_protocol = settings->gateway_proxy_protocol};
     options.limits.connections_max = (int)settings->connections_max;
     options.limits.idle_timeout_ms = settings->idle_ms;
     options.limits.request_timeout_ms = 0; /* upstreams have time-outs of their own */

@@ -278,7 +278,8 @@ const Setting SETTINGS[] = {
      .offset = S(legacy_url),
      .check = check_upstream_urls,
      .reload = true,
-     .doc = "The old system behind the gateway: http://host:port or unix:/path, several instances separated by commas."},
+     .doc =
+         "The old system behind the gateway: http://host:port or unix:/path, several instances separated by commas."},
     {.env = "NEW_URL",
      .kind = SETTING_TEXT,
      .offset = S(new_url),
@@ -295,12 +296,14 @@ const Setting SETTINGS[] = {
      .offset = S(gateway_trusted_proxies),
      .check = check_networks,
      .reload = true,
-     .doc = "Networks whose Forwarded and X-Forwarded-* fields are continued, with commas between; all others' are replaced."},
+     .doc = "Networks whose Forwarded and X-Forwarded-* fields are continued, with commas between; all others' are "
+            "replaced."},
     {.env = "GATEWAY_PROXY_PROTOCOL",
      .kind = SETTING_BOOL,
      .offset = S(gateway_proxy_protocol),
      .fallback = "false",
-     .doc = "Every connection to GATEWAY_LISTEN begins with a PROXY protocol header (version 1 or 2); others are refused."},
+     .doc = "Every connection to GATEWAY_LISTEN begins with a PROXY protocol header (version 1 or 2); others are "
+            "refused."},
     {.env = "GATEWAY_ACCESS_LOG",
      .kind = SETTING_TEXT,
      .offset = S(gateway_access_log),

@@ -4,8 +4,8 @@
  *
  * As strict as the head, for the same reason: sizes are plain hexadecimal of at most 16 digits, lines end in CRLF,
  * spaces stand only in front of an extension. Extensions and trailers are checked for bytes that could split a line and
- * bounded; extensions are dropped, trailers too unless the reader asks for them, as a proxy does (RFC 9112 §7.1.1, §7.1.2). The extensions' bound is per body: a
- * client that pays an extension per byte is attacking.
+ * bounded; extensions are dropped, trailers too unless the reader asks for them, as a proxy does (RFC 9112 §7.1.1,
+ * §7.1.2). The extensions' bound is per body: a client that pays an extension per byte is attacking.
  */
 #include "http/chunk.h"
 

@@ -53,6 +53,7 @@ struct HttpConnection {
     bool blocked; /* a complete head waits for exchanges before it */
     bool resume;  /* input waits to be looked at in the turn's hook */
     bool out_blocked;
+    bool awaits_proxy; /* a PROXY header must come before anything else: proxy_protocol.c */
     Block *in, *out;
     BodyInput body;
     Exchange *first, *last; /* in work, in order of arrival */

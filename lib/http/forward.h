@@ -6,21 +6,21 @@
 #include "http/http.h"
 
 typedef struct ForwardRules {
-    CidrList trusted;      /* peers whose Forwarded and X-Forwarded-* are continued; all others' are replaced */
-    Str via;               /* our name in Via */
-    bool hides_forwarded;  /* adds no Forwarded */
-    bool hides_x;          /* adds no X-Forwarded-* */
-    bool traces;           /* traceparent of ctx in the place of the client's */
-    const Str *upgrades;   /* protocols that a client may switch to ("websocket"); others' wish is left out */
+    CidrList trusted;     /* peers whose Forwarded and X-Forwarded-* are continued; all others' are replaced */
+    Str via;              /* our name in Via */
+    bool hides_forwarded; /* adds no Forwarded */
+    bool hides_x;         /* adds no X-Forwarded-* */
+    bool traces;          /* traceparent of ctx in the place of the client's */
+    const Str *upgrades;  /* protocols that a client may switch to ("websocket"); others' wish is left out */
     size_t upgrade_count;
 } ForwardRules;
 
 /** The body that will follow the head. */
 typedef struct ForwardBody {
-    BodyKind kind;         /* BODY_NONE, BODY_LENGTH, BODY_CHUNKED */
+    BodyKind kind; /* BODY_NONE, BODY_LENGTH, BODY_CHUNKED */
     uint64_t length;
-    bool expect_continue;  /* the client's Expect goes on */
-    bool upgrade;          /* its wish to switch protocols goes on */
+    bool expect_continue; /* the client's Expect goes on */
+    bool upgrade;         /* its wish to switch protocols goes on */
 } ForwardBody;
 
 /** The body as the client announced it. */

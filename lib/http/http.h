@@ -66,8 +66,8 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
 CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
 /** True when all of the body came with the head: *ret is it, and it counts as read. */
 bool request_body_here(Request *req, Str *ret);
-/** Field lines behind the last chunk, each with its CRLF; empty: none, or the body is not at its end yet. Kept only when
- *  request_keep_trailers was called before the body was read. */
+/** Field lines behind the last chunk, each with its CRLF; empty: none, or the body is not at its end yet. Kept only
+ *  when request_keep_trailers was called before the body was read. */
 Str request_trailers(const Request *req);
 void request_keep_trailers(Request *req);
 
@@ -95,7 +95,7 @@ typedef struct UpstreamAnswer {
     int status;
     int minor;
     Str reason;
-    Str lines; /* all field lines with their CRLF, as they came */
+    Str lines;             /* all field lines with their CRLF, as they came */
     const Header *headers; /* views into lines */
     size_t header_count;
     BodyKind body_kind;      /* BODY_UNTIL_CLOSE as well; BODY_TUNNEL with 101 */
@@ -105,8 +105,8 @@ typedef struct UpstreamAnswer {
 
 /** Sends an interim answer (1xx), if the client's version knows such. */
 CO_FN Err response_interim(Request *req, const UpstreamAnswer *answer) MUST_USE;
-/** Begins the client's answer with this head: status, reason and fields in their order and case, without what belongs to
- *  one connection only (RFC 9110 §7.6.1), and res->head's lines behind them. What follows goes through
+/** Begins the client's answer with this head: status, reason and fields in their order and case, without what belongs
+ *  to one connection only (RFC 9110 §7.6.1), and res->head's lines behind them. What follows goes through
  *  response_stream_write and response_stream_end; with BODY_LENGTH it must come to that length, or the connection is
  *  cut. BODY_TUNNEL: from here on both bodies are bare bytes, request_body_next ending where the client ends. */
 CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer *answer) MUST_USE;

@@ -2,9 +2,9 @@
  * pass.c - an answer from another server, given on as it came.
  *
  * Whoever compares an answer with what it would have been without the gateway shall find nothing: fields keep their
- * order and case, the reason its words; no Date, Server or Via is added (a gateway need not: RFC 9110 §7.6.3). What goes
- * is what belongs to the other connection (§7.6.1) and framing that this client cannot have. Fields are copied in runs,
- * so that an answer with nothing to leave out costs one memcpy.
+ * order and case, the reason its words; no Date, Server or Via is added (a gateway need not: RFC 9110 §7.6.3). What
+ * goes is what belongs to the other connection (§7.6.1) and framing that this client cannot have. Fields are copied in
+ * runs, so that an answer with nothing to leave out costs one memcpy.
  */
 #include "http/connection.h"
 
@@ -153,7 +153,8 @@ CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer 
                        .keeps_upgrade = kind == BODY_TUNNEL};
     if (kind == BODY_TUNNEL)
         TRY(tunnel_open(ex));
-    /* A body that is still unread might not be read before the end, and the head goes out now: the connection closes. */
+    /* A body that is still unread might not be read before the end, and the head goes out now: the connection
+     * closes. */
     bool close = res->close || !ex->keep_alive || conn->server->draining || !ex->body_ended || kind == BODY_UNTIL_CLOSE;
     Buf head = buf_new(req->ctx->arena, answer->lines.n + res->head.n + 512);
     buf_reserve(&head, answer->lines.n + res->head.n + 128);

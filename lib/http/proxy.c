@@ -1,8 +1,8 @@
 /*
  * proxy.c - one coroutine for the answer, and a second one for a body that is still on its way.
  *
- * Most requests have no body, or have it with their head: they need no second coroutine. Where there is one, request and
- * answer flow side by side, because an upstream may answer (and refuse, or echo) before it has read all.
+ * Most requests have no body, or have it with their head: they need no second coroutine. Where there is one, request
+ * and answer flow side by side, because an upstream may answer (and refuse, or echo) before it has read all.
  *
  * Expect: 100-continue goes on to the upstream, and its 100 comes back: the one who will read the body decides whether
  * it is to be sent (RFC 9110 §10.1.1). An upstream that never says so gets the body after EXPECT_MS all the same.

@@ -29,8 +29,8 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     res->close = close;
     ex->stream_open = true;
     ex->stream_kind = req->method == METHOD_HEAD || !status_has_body(res->status) ? BODY_NONE
-                      : req->minor == 0                                          ? BODY_UNTIL_CLOSE
-                                                                                 : BODY_CHUNKED;
+                      : req->minor == 0                                           ? BODY_UNTIL_CLOSE
+                                                                                  : BODY_CHUNKED;
     if (close)
         conn->final = true;
     return output_send(ex, buf_str(&head), (Str){NULL, 0});

@@ -43,8 +43,8 @@ static void note(Instance *instance, bool well) {
     instance->checked_bad = !well;
     if (well)
         instance->came_at = loop_now_ms(instance->upstream->loop);
-    LOG_AT(NULL, well ? LOG_INFO : LOG_WARN, "upstream.checked",
-           F_STR("upstream", instance->upstream->options.name), F_C("instance", instance->text), F_BOOL("well", well));
+    LOG_AT(NULL, well ? LOG_INFO : LOG_WARN, "upstream.checked", F_STR("upstream", instance->upstream->options.name),
+           F_C("instance", instance->text), F_BOOL("well", well));
 }
 
 static CO_FN void check_all(Upstream *upstream, Ctx *ctx) {

@@ -1,10 +1,10 @@
 /*
  * upstream_exchange.c - one request and its answers on one connection.
  *
- * Sending never decides what became of a request: a back end may answer and close before it has read all of it, and that
- * answer must be seen. So a failed write is only remembered, and reading decides. A request is sent once more only when
- * a kept connection turns out to be dead before a byte of an answer came, the method allows it (RFC 9110 §9.2.2), and
- * its bytes are still here; a connection that cannot be made has cost nothing and may be tried elsewhere.
+ * Sending never decides what became of a request: a back end may answer and close before it has read all of it, and
+ * that answer must be seen. So a failed write is only remembered, and reading decides. A request is sent once more only
+ * when a kept connection turns out to be dead before a byte of an answer came, the method allows it (RFC 9110 §9.2.2),
+ * and its bytes are still here; a connection that cannot be made has cost nothing and may be tried elsewhere.
  */
 #include "http/upstream_impl.h"
 
@@ -139,8 +139,7 @@ static CO_FN Err begin(Ctx *ctx, Upstream *upstream, Instance *only, const Upstr
         only->refs++;
     upstream_hold(upstream);
     upstream->stats.requests++;
-    upstream->retry_tokens =
-        MIN_OF(upstream->retry_tokens + upstream->options.limits.retry_percent, RETRY_TOKENS_MAX);
+    upstream->retry_tokens = MIN_OF(upstream->retry_tokens + upstream->options.limits.retry_percent, RETRY_TOKENS_MAX);
     TRY(connection_take(ex, only != NULL));
     return request_send(ex);
 }
@@ -237,9 +236,9 @@ static CO_FN Err head_read(UpstreamExchange *ex, UpstreamAnswer *ret) {
     UpstreamConn *conn = ex->conn;
     for (;;) {
         Str input = conn->in == NULL ? STR("") : block_str(conn->in);
-        AnswerResult result = input.n == 0 ? ANSWER_MORE
-                                           : answer_scan(&ex->scan, input.p, input.n,
-                                                         ex->upstream->options.limits.head_max);
+        AnswerResult result = input.n == 0
+                                  ? ANSWER_MORE
+                                  : answer_scan(&ex->scan, input.p, input.n, ex->upstream->options.limits.head_max);
         ex->heard = ex->heard || input.n > 0;
         if (result == ANSWER_BAD)
             return ERR_SYNTAX;

@@ -27,15 +27,15 @@ typedef struct UpstreamConn {
     struct UpstreamConn *prev, *next; /* among the unused */
     uv_poll_t poll;
     int fd;
-    int events;       /* what poll watches */
+    int events; /* what poll watches */
     Wait *read_wait, *write_wait;
-    Block *in;        /* read and not yet taken; NULL: nothing */
-    uint64_t served;  /* exchanges that ended well on it */
+    Block *in;       /* read and not yet taken; NULL: nothing */
+    uint64_t served; /* exchanges that ended well on it */
     int64_t unused_at;
     bool unused, closed, polled;
-    bool dry;         /* the last read left nothing behind: wait before the next one */
-    bool readable;    /* it became readable while nobody waited: not watched until somebody does */
-    bool broken;      /* writing failed: what was sent before may still have an answer */
+    bool dry;      /* the last read left nothing behind: wait before the next one */
+    bool readable; /* it became readable while nobody waited: not watched until somebody does */
+    bool broken;   /* writing failed: what was sent before may still have an answer */
 } UpstreamConn;
 
 struct Instance {
@@ -43,18 +43,18 @@ struct Instance {
     Instance *next;
     struct sockaddr_storage address;
     socklen_t address_length;
-    char text[72];              /* "10.0.0.5:5000" */
-    int refs;                   /* listed, and each connection */
-    bool gone;                  /* its name no longer leads to it */
+    char text[72]; /* "10.0.0.5:5000" */
+    int refs;      /* listed, and each connection */
+    bool gone;     /* its name no longer leads to it */
     int in_work, connections, n_unused;
     UpstreamConn *unused, *unused_last; /* latest first */
-    int failures;               /* in a row */
-    int times_aside;            /* in a row */
-    int64_t aside_until;        /* 0: not aside */
-    bool trying;                /* aside_until has passed and one request tries */
+    int failures;                       /* in a row */
+    int times_aside;                    /* in a row */
+    int64_t aside_until;                /* 0: not aside */
+    bool trying;                        /* aside_until has passed and one request tries */
     bool checked_bad;
-    int checks;                 /* in a row against the present state */
-    int64_t came_at;            /* for the slow start; 0: was there from the beginning */
+    int checks;      /* in a row against the present state */
+    int64_t came_at; /* for the slow start; 0: was there from the beginning */
 };
 
 typedef struct Waiter {
@@ -72,12 +72,12 @@ struct Upstream {
     int n_instances;
     Waiter *first, *last;
     int waiting;
-    int64_t retry_tokens;    /* hundredths of a retry */
+    int64_t retry_tokens; /* hundredths of a retry */
     BlockPool blocks;
-    Block *scratch;          /* where sockets are read into when their connection owns no block */
-    Timer sweep;             /* closes what was unused for too long */
+    Block *scratch; /* where sockets are read into when their connection owns no block */
+    Timer sweep;    /* closes what was unused for too long */
     Co *namer, *checker;
-    bool looked_up;          /* names have been looked up once, whatever came of it */
+    bool looked_up; /* names have been looked up once, whatever came of it */
     bool closing;
     UpstreamStats stats;
 };
@@ -91,14 +91,14 @@ struct UpstreamExchange {
     UpstreamFailure failure;
     AnswerScan scan;
     int64_t began_ms, finished_ms; /* finished 0: the request is still being sent */
-    int64_t patience_ms; /* upstream_answer_within's; 0: none */
-    int64_t wrote_ms;  /* when a piece of the body was last sent */
+    int64_t patience_ms;           /* upstream_answer_within's; 0: none */
+    int64_t wrote_ms;              /* when a piece of the body was last sent */
     int interims;
-    char peer[72];     /* instance->text, which may go before us */
-    bool permitted;    /* counted in instance->in_work, and holds it */
-    bool heard;        /* a byte of an answer came */
+    char peer[72];  /* instance->text, which may go before us */
+    bool permitted; /* counted in instance->in_work, and holds it */
+    bool heard;     /* a byte of an answer came */
     bool retried, answered, keeps, body_ended;
-    bool half_closed;  /* a tunnel whose client has ended */
+    bool half_closed; /* a tunnel whose client has ended */
     BodyKind body_kind;
     uint64_t left;
     ChunkDecoder decoder;

@@ -23,7 +23,7 @@ bool upstream_url_read(Str url, UpstreamUrl *ret, const char **ret_why) {
     if (str_starts_with(url, STR("unix:"))) {
         ret->path = str_slice(url, 5, url.n);
         *ret_why = "the path of a unix socket has 1 to 107 bytes";
-        return ret->path.n > 0 && ret->path.n < sizeof ((struct sockaddr_un *)NULL)->sun_path;
+        return ret->path.n > 0 && ret->path.n < sizeof((struct sockaddr_un *)NULL)->sun_path;
     }
     *ret_why = "write http://host, http://host:port, http://[::1]:port or unix:/path";
     if (!str_starts_with(url, STR("http://")))
@@ -157,9 +157,8 @@ typedef struct Found {
 static CO_FN void look_up(Upstream *upstream, Ctx *ctx, const UpstreamUrl *url, Found *found) {
     Str host = arena_str(ctx->arena, url->host), port = arena_str(ctx->arena, url->port);
     struct addrinfo *list = NULL;
-    Err err = host.p == NULL || port.p == NULL
-                  ? ERR_NO_MEMORY
-                  : lookup_host(host.p, port.p, clock_mono_ms() + LOOKUP_MS, &list);
+    Err err = host.p == NULL || port.p == NULL ? ERR_NO_MEMORY
+                                               : lookup_host(host.p, port.p, clock_mono_ms() + LOOKUP_MS, &list);
     if (err != ERR_OK || list == NULL) {
         found->failed = true;
         if (err != ERR_CANCELLED)

@@ -2,8 +2,8 @@
  * instrument_client.c - the span and the metric of a request that goes on to another server (semantic conventions: HTTP
  * client spans and metrics, stable).
  *
- * One attribute of ours, usher.backend, says which side it was, on the client's metric as on the server's: so both sides
- * stand on one panel.
+ * One attribute of ours, usher.backend, says which side it was, on the client's metric as on the server's: so both
+ * sides stand on one panel.
  */
 #include <stdio.h>
 
