@@ -35,7 +35,7 @@ struct Switch {
 typedef struct Decided {
     size_t route;
     BoardSide side;
-    bool wanted; /* to be mirrored */
+    bool wanted, sampled; /* to be mirrored; and it is one of those that are */
     bool counted;
 } Decided;
 
@@ -59,14 +59,19 @@ static void release_held(Switch *sw) {
     }
 }
 
+/* Without memory for the timer stages are still followed by each request. */
+static void arm_tick(Switch *sw) {
+    if (sw->tick.heap_index == 0)
+        (void)!timer_arm(sw->loop, &sw->tick, loop_now_ms(sw->loop) + TICK_MS);
+}
+
 static void on_tick(Timer *timer) {
     Switch *sw = (Switch *)((char *)timer - offsetof(Switch, tick));
     uint64_t before = sw->version;
     follow(sw);
     if (sw->version != before)
         release_held(sw);
-    if (timer_arm(sw->loop, timer, loop_now_ms(sw->loop) + TICK_MS) != ERR_OK)
-        ASSERT(!"a timer's place is kept between its firings");
+    arm_tick(sw);
 }
 
 /* Requests wait while a switch pauses them, at most until the time that it wrote down; then what is known goes on. */
@@ -205,6 +210,7 @@ static CO_FN void decide(Request *req, const GatewayRoute *route, GatewayDecisio
     if (decided == NULL)
         return; /* the old side, uncounted */
     ret->data = decided;
+    arm_tick(sw);
     decided->route = route_of(sw, req);
     const BoardRoute *known = board_route(sw->options.board, decided->route);
     Str context = decided->route != 0                              ? str_c(known->context)
@@ -218,7 +224,8 @@ static CO_FN void decide(Request *req, const GatewayRoute *route, GatewayDecisio
     if (forced.p != NULL && sw->options.tester_secret.n > 0)
         (void)forced_side(forced, sw->options.tester_secret, clock_now(), &ret->side);
     decided->side = ret->side == SIDE_NEW ? BOARD_NEW : BOARD_LEGACY;
-    ret->copy = decided->wanted && is_sampled(sw);
+    decided->sampled = decided->wanted && is_sampled(sw);
+    ret->copy = decided->sampled || sw->options.recorder != NULL;
     decided->counted = ret->answer_status == 0;
     if (decided->counted)
         board_begin(sw->options.board, sw->options.worker, decided->route, decided->side);
@@ -247,7 +254,7 @@ static void put(Switch *sw, const Copy *copy, const GatewayExchange *exchange) {
 static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *exchange) {
     Board *board = sw->options.board;
     size_t worker = sw->options.worker;
-    if (!exchange->decision->copy) {
+    if (!decided->sampled) {
         board_skipped(board, worker, decided->route, SKIP_SAMPLE);
     } else if (exchange->status == 0) {
         board_skipped(board, worker, decided->route, SKIP_BROKEN);
@@ -292,6 +299,8 @@ static void finished(const GatewayExchange *exchange, void *data) {
                   answered_ns - exchange->began_ns);
     if (decided->wanted)
         mirror(sw, decided, exchange);
+    if (sw->options.recorder != NULL)
+        recorder_add(sw->options.recorder, exchange);
     if (exchange->decision->answer_head.n > 0)
         note_caller(sw, decided, exchange);
 }
@@ -312,11 +321,7 @@ Err switch_new(Loop *loop, const SwitchOptions *options, Switch **ret) {
         sw->routes[sw->route_n++] = route;
     board_attach(options->board, options->worker);
     follow(sw);
-    Err err = timer_arm(loop, &sw->tick, loop_now_ms(loop) + TICK_MS);
-    if (err != ERR_OK) {
-        switch_free(sw);
-        return err;
-    }
+    arm_tick(sw);
     *ret = sw;
     return ERR_OK;
 }

@@ -7,6 +7,7 @@
 #pragma once
 #include "api_gateway/board.h"
 #include "api_gateway/gateway.h"
+#include "api_gateway/recorder.h"
 #include "http/router.h"
 
 typedef struct SwitchOptions {
@@ -16,6 +17,7 @@ typedef struct SwitchOptions {
     int64_t sample_ppm;   /* of a million requests that may be mirrored */
     bool mirror_back;     /* in canary and new, compare with the other side too */
     Str canary_key;       /* "address", "cookie:NAME" or "header:NAME" */
+    Recorder *recorder;   /* NULL: nothing is recorded */
     Str tester_secret;    /* of Usher-Side; absent: nobody can force a side */
 } SwitchOptions;
 

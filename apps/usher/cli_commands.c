@@ -11,13 +11,15 @@ const Command COMMANDS[] = {
          "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
          "environment\n(`usher help config`) and, where USHER_CONFIG names one, a file of NAME=value lines. SIGTERM "
          "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF."},
-    {ROW(gateway), .arguments = "[check]", .arguments_max = 1, .subcommands = "check",
+    {ROW(gateway), .arguments = "[check|record]", .arguments_max = 1, .subcommands = "check record",
      .brief = "stand in front of the old system, and pass its traffic on unchanged",
      .doc =
          "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
          "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
          "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
-         "each route"},
+         "each route\n"
+            "record  serves, and writes what passes to --to FILE in the recordings' format, secret and personal values "
+            "redacted"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "

@@ -7,6 +7,9 @@
  */
 #include "usher/shadow_role.h"
 
+#include <limits.h>
+#include <stdio.h>
+
 #include "runtime/log.h"
 #include "usher/gateway_role.h"
 #include "usher/observe.h"
@@ -21,6 +24,7 @@ static Router *router;
 /* A process is one worker. */
 static struct {
     Switch *sw;
+    Recorder *recorder;
     App app;
     Gateway *sides; /* for its upstreams only */
     Shadow *shadow;
@@ -57,6 +61,23 @@ Err shadow_role_prepare(const Settings *settings, int gateways) {
 
 /* --- in a gateway worker ------------------------------------------------------------------------------------------ */
 
+static Err open_recorder(const Settings *settings, Recorder **ret) {
+    const char *why;
+    char path[PATH_MAX];
+    if (settings->gateway_record.n == 0)
+        return ERR_OK;
+    (void)snprintf(path, sizeof path, "%.*s", STR_ARG(settings->gateway_record));
+    if (settings->gateway_workers != 1) {
+        LOG_E(NULL, "GATEWAY_RECORD takes GATEWAY_WORKERS=1: a file has one writer");
+        return ERR_INVALID;
+    }
+    Err err = recorder_open(path, &self.recorder, &why);
+    *ret = self.recorder;
+    if (err != ERR_OK)
+        LOG_E(NULL, "cannot record", F_C("file", path), F_C("why", why));
+    return err;
+}
+
 Err shadow_role_hook(Worker *worker, Gateway *gateway) {
     const Settings *settings = worker->settings;
     SwitchOptions options = {.board = board,
@@ -66,6 +87,7 @@ Err shadow_role_hook(Worker *worker, Gateway *gateway) {
                              .mirror_back = settings->shadow_back,
                              .canary_key = settings->canary_key,
                              .tester_secret = settings->tester_secret};
+    TRY(open_recorder(settings, &options.recorder));
     TRY(switch_new(worker->loop, &options, &self.sw));
     gateway_hook(gateway, switch_hooks(self.sw));
     return ERR_OK;
@@ -73,6 +95,11 @@ Err shadow_role_hook(Worker *worker, Gateway *gateway) {
 
 void shadow_role_unhook(void) {
     switch_free(self.sw);
+    if (self.recorder != NULL)
+        LOG_I(NULL, "recorded", F_INT("exchanges", (int64_t)recorder_written(self.recorder)),
+              F_INT("left_out", (int64_t)recorder_left_out(self.recorder)));
+    recorder_close(self.recorder);
+    self.recorder = NULL;
     self.sw = NULL;
 }
 

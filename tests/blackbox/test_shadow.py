@@ -165,3 +165,31 @@ def test_ids_are_learnt_and_bind(gateway, old, new):
     ids["new"] = "cccccccc-0000-4000-8000-000000000003"
     wait_for(lambda: gateway.get(path) and gateway.tally(route)["real"] > 0, limit=60, what="a contradiction counts")
     assert [c["kind"] for c in gateway.diffs()["causes"]] == ["id"]
+
+
+def test_what_passes_is_recorded_redacted_and_replayed(shared_server, old, new, tmp_path):
+    path = tmp_path / "recorded.json"
+    made = iter(f"{i:08d}-0000-4000-8000-000000000000" for i in range(1, 100))
+
+    def answer(handler, body):
+        if handler.command == "POST":
+            id_ = next(made)
+            return Backend.json(id_, status=201, headers={"Location": f"/users/{id_}"})
+        return Backend.json({"Id": handler.path.rsplit("/", 1)[1], "Email": "ann@x.io"})
+
+    old.answer = answer
+    with Gateway(shared_server.url(), old.url, new.url, env={"GATEWAY_RECORD": str(path)}) as gateway:
+        gateway.clear()
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer s3cret"}
+        id_ = json.loads(gateway.request("POST", "/users?token=s3cret", body='{"Email":"ann@x.io","UserType":0}', headers=headers).body)
+        gateway.get(f"/users/{id_}")
+        written = wait_for(lambda: (d := json.loads(path.read_text())) and len(d["exchanges"]) == 2 and d, what="a whole file")
+        gateway.process.kill()  # it is whole at any moment
+    assert "ann@x.io" not in path.read_text() and "s3cret" not in path.read_text()
+    assert written["captures"]["made_1"]["value"] == id_
+    with Gateway(shared_server.url(), old.url, new.url) as gateway:
+        # The side makes another id now; the replay puts it in the place of the recorded one.
+        done = gateway.cli("replay", str(path), "--against", old.url, "--speed", "1000", "--count")
+        assert "2 exchanges, 0 unexpected" in done.stdout
+        assert gateway.sql("SELECT compared, real, source FROM gateway.tallies WHERE route = 'GET /users/{id}'") == [(1, 0, "replay")]
+        gateway.clear()
