@@ -56,7 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CompatRefusal refusal;
     Err err = compat_bind(&payload, body, &style, &ctx, &object, &refusal);
     FUZZ_CHECK(err == ERR_OK || err == ERR_SYNTAX || err == ERR_INVALID);
-    /* Where all rules are told at once, the action is to tell its own as well. */
+    /* Where all rules are told, the action is asked for its own beside those of the body: it needs the object. */
     FUZZ_CHECK((object != NULL) == (err == ERR_OK || (err == ERR_INVALID && !style.one_error_only)));
     if (err == ERR_SYNTAX)
         answer_refused_model(&ctx, &res, &refusal);
