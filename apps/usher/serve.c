@@ -81,6 +81,7 @@ static Err start_http(Worker *worker) {
     options.limits.body_max = (uint64_t)settings->body_max_bytes;
     /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
     options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
+    arena_set_budget((size_t)settings->memory_max_bytes);
     options.observer = telemetry_http_observer();
     TRY(http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server));
     return observe_start(worker, &self.app, self.server);
