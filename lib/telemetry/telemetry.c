@@ -141,6 +141,10 @@ void telemetry_started(void) {
         __atomic_store_n(&telemetry.region->started, 1, __ATOMIC_RELAXED);
 }
 
+bool telemetry_has_started(void) {
+    return telemetry.region != NULL && __atomic_load_n(&telemetry.region->started, __ATOMIC_RELAXED) != 0;
+}
+
 bool telemetry_traces(void) {
     return telemetry.tracing;
 }

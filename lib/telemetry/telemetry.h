@@ -45,6 +45,9 @@ void telemetry_beat(bool ready, bool draining);
 #define TELEMETRY_SILENCE_MS 10000
 /** Every worker serves: /health/startup is 200 from now on. */
 void telemetry_started(void);
+bool telemetry_has_started(void);
+/** What /health/ready answers: every worker that serves is well. */
+bool telemetry_is_ready(void);
 /** True when spans are to be recorded at all. */
 bool telemetry_traces(void);
 /** Is this trace, which came with a traceparent (continued) or is new, to be recorded? */
