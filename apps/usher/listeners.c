@@ -1,9 +1,9 @@
 /*
  * listeners.c - who listens where.
  *
- * A listening socket takes connections while anybody has it open. So each worker keeps only its own, and the parent none
- * once it stops for good: whoever connects to a server that drains is refused at once, and not left in a backlog that
- * nobody serves.
+ * A listening socket takes connections while anybody has it open. So each worker keeps only its own, and the parent
+ * none once it stops for good: whoever connects to a server that drains is refused at once, and not left in a backlog
+ * that nobody serves.
  */
 #include "usher/listeners.h"
 
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "http/http.h"
-#include "runtime/keep.h"
+#include "runtime/heirloom.h"
 #include "runtime/log.h"
 
 #define LISTENERS_MAX 2048
@@ -59,7 +59,7 @@ static bool from_systemd(int fd, const char *name, void *data) {
 
 static Err take_activated(const char *set, Arena *arena, size_t *ret_n) {
     Wanted wanted = {.set = set, .arena = arena};
-    for (int fd; (fd = keep_take(from_systemd, &wanted)) >= 0; (*ret_n)++) {
+    for (int fd; (fd = heirloom_take(from_systemd, &wanted)) >= 0; (*ret_n)++) {
         int flags = fcntl(fd, F_GETFL);
         if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
             return ERR_IO;
@@ -79,7 +79,7 @@ static Err bind_one(const char *set, Str address, int worker, const char *settin
         return err;
     }
     const char *name = arena_printf(arena, "usher-%s", set).p;
-    TRY(name == NULL ? ERR_NO_MEMORY : keep_add(name, fd));
+    TRY(name == NULL ? ERR_NO_MEMORY : heirloom_add(name, fd));
     return add(set, worker, fd);
 }
 
@@ -87,7 +87,7 @@ static Err open_address(const char *set, Str address, const char *setting, int w
     Wanted wanted = {.set = set, .address = address, .arena = arena};
     bool shared = str_starts_with(address, STR("unix:"));
     int places = shared ? 1 : workers, n = 0;
-    for (int fd; (fd = keep_take(from_predecessor, &wanted)) >= 0; n++)
+    for (int fd; (fd = heirloom_take(from_predecessor, &wanted)) >= 0; n++)
         TRY(add(set, shared ? ALL_WORKERS : n % workers, fd));
     for (; n < places; n++)
         TRY(bind_one(set, address, shared ? ALL_WORKERS : n, setting, arena));
@@ -108,7 +108,8 @@ Err listeners_open(const char *set, Str addresses, const char *setting, int work
         int fds[LISTENERS_PER_WORKER];
         if (listeners_of(set, i, fds) < LISTENERS_PER_WORKER)
             continue;
-        LOG_E(NULL, "too many sockets for one worker", F_C("setting", setting), F_INT("most", LISTENERS_PER_WORKER - 1));
+        LOG_E(NULL, "too many sockets for one worker", F_C("setting", setting),
+              F_INT("most", LISTENERS_PER_WORKER - 1));
         return ERR_LIMIT;
     }
     return ERR_OK;

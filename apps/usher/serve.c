@@ -9,7 +9,7 @@
 #include "api/jsonapi.h"
 #include "core_tickets/core_tickets.h"
 #include "legacy/quirks.h"
-#include "runtime/keep.h"
+#include "runtime/heirloom.h"
 #include "runtime/log.h"
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
@@ -205,7 +205,7 @@ static Err open_listeners(const Settings *settings) {
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
         TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
-    size_t closed = keep_close_untaken();
+    size_t closed = heirlooms_close_untaken();
     if (closed > 0)
         LOG_I(NULL, "sockets that nobody here wants were closed", F_INT("sockets", (int64_t)closed));
     return ERR_OK;

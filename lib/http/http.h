@@ -128,9 +128,10 @@ MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const Htt
 /** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls
  *  done. */
 void http_server_drain(HttpServer *server, void (*done)(void *data), void *data);
-/** As drain, for a server whose place another process has taken on the same sockets: connections that idle stay open for
- *  one more request (its answer carries Connection: close) until idle_ms (clock_mono_ms) have come. A client that sends
- *  just when its connection is being closed cannot tell whether it was heard; so none is closed that may be about to. */
+/** As drain, for a server whose place another process has taken on the same sockets: connections that idle stay open
+ *  for one more request (its answer carries Connection: close) until idle_ms (clock_mono_ms) have come. A client that
+ *  sends just when its connection is being closed cannot tell whether it was heard; so none is closed that may be about
+ *  to. */
 void http_server_retire(HttpServer *server, int64_t idle_ms, void (*done)(void *data), void *data);
 void http_server_free(HttpServer *server);
 

@@ -1,8 +1,8 @@
 /*
  * confine.c - giving up rights and system calls.
  *
- * How to add a refused call: a row in REFUSED, with its group. A call that a library of ours makes on its way and can do
- * without belongs there too; one that it cannot do without must not (make test runs every role under the filter).
+ * How to add a refused call: a row in REFUSED, with its group. A call that a library of ours makes on its way and can
+ * do without belongs there too; one that it cannot do without must not (make test runs every role under the filter).
  */
 #include "runtime/confine.h"
 
@@ -28,9 +28,9 @@
 
 static const int REFUSED[] = {
     /* another program, another process */
-    SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace),
-    SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(pidfd_getfd),
-    SCMP_SYS(kcmp), SCMP_SYS(personality), SCMP_SYS(uselib),
+    SCMP_SYS(execve), SCMP_SYS(execveat), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(ptrace), SCMP_SYS(process_vm_readv),
+    SCMP_SYS(process_vm_writev), SCMP_SYS(process_madvise), SCMP_SYS(pidfd_getfd), SCMP_SYS(kcmp),
+    SCMP_SYS(personality), SCMP_SYS(uselib),
     /* another user, other name spaces, another root */
     SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid), SCMP_SYS(setregid), SCMP_SYS(setresuid),
     SCMP_SYS(setresgid), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(setgroups), SCMP_SYS(unshare),
@@ -47,10 +47,9 @@ static const int REFUSED[] = {
     SCMP_SYS(settimeofday), SCMP_SYS(clock_settime), SCMP_SYS(adjtimex), SCMP_SYS(clock_adjtime), SCMP_SYS(stime),
     SCMP_SYS(lookup_dcookie), SCMP_SYS(nfsservctl), SCMP_SYS(modify_ldt),
     /* much attacked, never used */
-    SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup),
-    SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl),
-    SCMP_SYS(vmsplice), SCMP_SYS(migrate_pages), SCMP_SYS(move_pages), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy),
-};
+    SCMP_SYS(bpf), SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd), SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter),
+    SCMP_SYS(io_uring_register), SCMP_SYS(add_key), SCMP_SYS(request_key), SCMP_SYS(keyctl), SCMP_SYS(vmsplice),
+    SCMP_SYS(migrate_pages), SCMP_SYS(move_pages), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy)};
 
 /* --- rights ------------------------------------------------------------------------------------------------------- */
 
@@ -149,7 +148,8 @@ static const struct passwd *find_user(const char *text) {
 static const struct group *find_group(const char *text) {
     uint64_t number;
     const struct group *group = getgrnam(text);
-    return group == NULL && str_to_u64(str_c(text), UINT32_MAX - 1, &number) == ERR_OK ? getgrgid((gid_t)number) : group;
+    return group == NULL && str_to_u64(str_c(text), UINT32_MAX - 1, &number) == ERR_OK ? getgrgid((gid_t)number)
+                                                                                       : group;
 }
 
 Err confine_find_user(Ctx *ctx, Str text, Confinement *ret) {

@@ -4,8 +4,8 @@
  * A worker reads bytes of strangers, so it keeps nothing that only somebody who has broken into it would use: no other
  * user's rights, no capability, no way to get either back through a set-user-id program (PR_SET_NO_NEW_PRIVS), and none
  * of the system calls that serving never makes: running a program, forking, tracing or reading another process,
- * mounting, loading modules, name spaces, keys, BPF (the whole list: confine.c). A refused call fails with EPERM; it does
- * not kill, because a library that tries and copes is no attack. docs/adr/0011-operations.md.
+ * mounting, loading modules, name spaces, keys, BPF (the whole list: confine.c). A refused call fails with EPERM; it
+ * does not kill, because a library that tries and copes is no attack. docs/adr/0011-operations.md.
  *
  * Undone never: it is inherited by whatever the process would still become.
  */
@@ -23,8 +23,8 @@ typedef struct Confinement {
     const char *user;
 } Confinement;
 
-/** Applies it to this process, for good. ERR_REFUSED: the user cannot be changed to. ERR_IO: the kernel refuses the rest
- *  (logged in words); nobody should serve then. */
+/** Applies it to this process, for good. ERR_REFUSED: the user cannot be changed to. ERR_IO: the kernel refuses the
+ *  rest (logged in words); nobody should serve then. */
 MUST_USE Err confine(const Confinement *confinement);
 
 /** Why system calls are not filtered in this build or on this kernel; NULL: they can be. */

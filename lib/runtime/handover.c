@@ -1,10 +1,10 @@
 /*
  * handover.c - a new binary takes our place without a client noticing.
  *
- * On SIGUSR2 the supervisor starts the program again, as it was started, with every kept descriptor and the end of a
- * pipe. Both then listen on the same sockets (the same, not equal ones: no connection that waits in a backlog belongs to
- * one of them). Only when the successor has said through the pipe that all its workers serve are ours told to drain; so
- * a successor that cannot start, for whatever reason, costs nothing but a line in the log.
+ * On SIGUSR2 the supervisor starts the program again, as it was started, with every heirloom and the end of a
+ * pipe. Both then listen on the same sockets (the same, not equal ones: no connection that waits in a backlog belongs
+ * to one of them). Only when the successor has said through the pipe that all its workers serve are ours told to drain;
+ * so a successor that cannot start, for whatever reason, costs nothing but a line in the log.
  *
  * The tempting alternative is exec in place, which keeps the pid. Then nobody is left to go on when the new program
  * fails, and it would begin with children that it does not know.
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "runtime/keep.h"
+#include "runtime/heirloom.h"
 #include "runtime/log.h"
 #include "runtime/process.h"
 #include "runtime/supervisor_impl.h"
@@ -25,7 +25,7 @@
 #define READY_NAME    "usher-ready"
 #define ARGUMENTS_MAX 1024
 #define COMMAND_BYTES (256 * 1024)
-#define NAMES_BYTES   (KEEP_MAX * (KEEP_NAME_MAX + 1))
+#define NAMES_BYTES   (HEIRLOOMS_MAX * (HEIRLOOM_NAME_MAX + 1))
 #define KILL_GRACE_MS 1000
 
 /* --- as predecessor ----------------------------------------------------------------------------------------------- */
@@ -42,8 +42,8 @@ static const char *refusal(const Supervisor *sv) {
     return sv->announced ? NULL : "not every worker has served yet";
 }
 
-/* Where the program is now. An argv[0] with a slash is looked up anew, so that a link which was moved to the new version
- * is followed; else the file we were started from, whatever has been put in its place. */
+/* Where the program is now. An argv[0] with a slash is looked up anew, so that a link which was moved to the new
+ * version is followed; else the file we were started from, whatever has been put in its place. */
 static Err find_program(Arena *arena, const char *given, const char **ret) {
     static const Str deleted = STR_INIT(" (deleted)");
     if (strchr(given, '/') != NULL) {
@@ -85,14 +85,14 @@ static Err read_command(Arena *arena, const char **argv) {
 }
 
 static Err start_successor(Supervisor *sv, int ready_fd) {
-    Arena *arena CLEANUP(arena_freep) = arena_new(4 * COMMAND_BYTES);
+    Arena *arena CLEANUP(arena_freep) = arena_new(8 * COMMAND_BYTES);
     const char **argv = arena == NULL ? NULL : ARENA_ARRAY(arena, const char *, ARGUMENTS_MAX + 1);
-    int *fds = arena == NULL ? NULL : ARENA_ARRAY(arena, int, KEEP_MAX + 1);
+    int *fds = arena == NULL ? NULL : ARENA_ARRAY(arena, int, HEIRLOOMS_MAX + 1);
     if (argv == NULL || fds == NULL)
         return ERR_NO_MEMORY;
     TRY(read_command(arena, argv));
     Buf names = buf_new(arena, NAMES_BYTES);
-    size_t n = keep_list(fds, &names);
+    size_t n = heirlooms_list(fds, &names);
     buf_add_c(&names, n == 0 ? READY_NAME : ":" READY_NAME);
     buf_add_char(&names, '\0');
     if (names.err != ERR_OK)
@@ -225,8 +225,8 @@ void handover_done(Supervisor *sv) {
 static int predecessor_fd = -1; /* a process has one predecessor at most */
 
 Err handover_inherit(void) {
-    TRY(keep_inherit());
-    predecessor_fd = keep_remove(READY_NAME);
+    TRY(heirlooms_inherit());
+    predecessor_fd = heirloom_remove(READY_NAME);
     return ERR_OK;
 }
 

@@ -5,7 +5,7 @@
  * when one role dies `intensity` times within `period` (it then stops everything and exits 1: a broken installation
  * should be seen, not hidden), passes SIGTERM/SIGINT on as drain, SIGHUP as reload, and tells systemd (READY,
  * RELOADING, STOPPING, STATUS, WATCHDOG, MAINPID). A worker whose parent dies ends at once (PR_SET_PDEATHSIG). On
- * SIGUSR2 it starts its own program anew, hands over what keep.h holds, and drains when the successor serves.
+ * SIGUSR2 it starts its own program anew, hands over what heirloom.h holds, and drains when the successor serves.
  */
 #pragma once
 #include "runtime/co.h"
@@ -49,7 +49,8 @@ typedef struct SupervisorOptions {
 /** Runs until told to stop. Returns the exit status: 0 drained, 1 could not start, gave up, or had to kill workers that
  *  did not drain in time. The second SIGINT kills at once. */
 int supervisor_run(const SupervisorOptions *options);
-/** Before anything is bound: takes in what a predecessor or systemd has handed over (keep.h). Errors of keep_inherit. */
+/** Before anything is bound: takes in what a predecessor or systemd has handed over (heirloom.h). Errors of
+ *  heirlooms_inherit. */
 MUST_USE Err handover_inherit(void);
 /** A predecessor serves until every worker of ours does. */
 bool handover_has_predecessor(void);

@@ -3,8 +3,8 @@
  *
  * Signals stay blocked until their handlers stand, so that a SIGTERM during start is not lost. A drain runs outside of
  * the loop: SIGTERM stops the loop, the role's drain is called, and the loop runs on until worker_drained or the
- * deadline; that is why a role may call co_drain there. SIGUSR2 is a SIGTERM that says: another usher serves. SIGINT is ignored: a Ctrl-C reaches the whole terminal group,
- * but it is the parent's to pass on.
+ * deadline; that is why a role may call co_drain there. SIGUSR2 is a SIGTERM that says: another usher serves. SIGINT is
+ * ignored: a Ctrl-C reaches the whole terminal group, but it is the parent's to pass on.
  */
 #include <signal.h>
 #include <stdio.h>
