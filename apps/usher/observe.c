@@ -27,6 +27,7 @@ static struct {
     const HttpServer *server;
     bool draining;
     HttpServer *admin;
+    bool retiring; /* clients of admin are still to be answered */
     Co *export;
 } self;
 
@@ -208,20 +209,23 @@ Err observe_process_start(Worker *worker) {
 static CO_FN void leave_co(Ctx *ctx, void *arg) {
     (void)ctx;
     Worker *worker = arg;
-    while (telemetry_others_alive() > 0 && co_sleep(WATCH_MS) == ERR_OK) {
+    while ((telemetry_others_alive() > 0 || self.retiring) && co_sleep(WATCH_MS) == ERR_OK) {
     }
     loop_stop(worker->loop);
 }
 
 static void admin_retired(void *data) {
     (void)data;
+    self.retiring = false;
 }
 
 void observe_process_drain(Worker *worker) {
     const Settings *settings = worker->settings;
     observe_draining(worker);
-    if (worker->succeeded && self.admin != NULL) /* the successor's health is asked after now, not ours */
-        http_server_retire(self.admin, clock_mono_ms(), admin_retired, NULL);
+    if (worker->succeeded && self.admin != NULL) { /* the successor's health is asked after now, not ours */
+        self.retiring = true;
+        http_server_retire(self.admin, clock_mono_ms() + settings->drain_ms / 2, admin_retired, NULL);
+    }
     Co *watch;
     /* A second of the time is kept for the last batch. */
     CoOptions options = {.name = "leave", .deadline_ms = clock_mono_ms() + MAX_OF(settings->drain_ms - 1000, 0)};

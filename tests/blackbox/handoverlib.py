@@ -46,12 +46,19 @@ class Service(Serve):
     def lines(self, text):
         return [line for line in list(self.log) if text in line]
 
+    def wait_line(self, text, before, limit, what):
+        try:
+            return wait_for(lambda: self.lines(text)[before:], limit, what)[0]
+        except AssertionError:
+            print("".join(self.log[-40:]))
+            raise
+
     def hand_over(self, limit=60):
         """Returns when the successor serves; the predecessor may still drain."""
         before, old = len(self.lines('"handed over"')), self.pid
         self.note()
         os.kill(old, signal.SIGUSR2)
-        line = wait_for(lambda: self.lines('"handed over"')[before:], limit, "the hand-over")[0]
+        line = self.wait_line('"handed over"', before, limit, "the hand-over")
         self.pid = int(re.search(r'"successor_pid":(\d+)', line).group(1))
         self.note()
         assert self.pid != old
@@ -68,7 +75,7 @@ class Service(Serve):
         before = len(self.lines("hand-over failed"))
         replace()
         os.kill(self.pid, signal.SIGUSR2)
-        return wait_for(lambda: self.lines("hand-over failed")[before:], 60, "the hand-over to fail")[0]
+        return self.wait_line("hand-over failed", before, 60, "the hand-over to fail")
 
     def replace_program(self, text=None):
         """As a package manager does: a new file, renamed over the old one."""
