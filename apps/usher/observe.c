@@ -222,6 +222,8 @@ static void admin_retired(void *data) {
 void observe_process_drain(Worker *worker) {
     const Settings *settings = worker->settings;
     observe_draining(worker);
+    if (worker->succeeded)
+        telemetry_succeeded();
     if (worker->succeeded && self.admin != NULL) { /* the successor's health is asked after now, not ours */
         self.retiring = true;
         http_server_retire(self.admin, clock_mono_ms() + settings->drain_ms / 2, admin_retired, NULL);

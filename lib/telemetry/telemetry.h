@@ -52,6 +52,8 @@ bool telemetry_is_ready(void);
 bool telemetry_traces(void);
 /** Is this trace, which came with a traceparent (continued) or is new, to be recorded? */
 bool telemetry_samples(const Trace *trace, bool continued);
+/** A successor serves: it reports our counts with its own, so this process exports no more metrics. */
+void telemetry_succeeded(void);
 /** How many other attached workers are alive. */
 size_t telemetry_others_alive(void);
 

@@ -29,7 +29,14 @@ def test_twice_in_a_row_under_load(cluster, tmp_path):
     conf.write_text("HTTP_WORKERS=3\n")
     with Service(cluster, env={"USHER_CONFIG": str(conf)}) as server:
         wait_for(lambda: len(server.workers("http")) == 3, what="three workers")
-        health = LoadGenerator(server.admin_port, 0, 1, 0, make=lambda n: ("GET", "/health/ready", b""))
+        counted = []
+
+        def count(n):
+            """Between two questions after health; a counter that falls would look like a restart."""
+            counted.append(requests_counted(server))
+            return ("GET", "/health/ready", b"")
+
+        health = LoadGenerator(server.admin_port, 0, 1, 0, make=count)
         wait_for(lambda: answers(server.admin_port, "/health/ready") == 200, what="good health")
         with LoadGenerator(server.port) as load, Load(server) as events, health:
             load.go_on(200)
@@ -43,6 +50,8 @@ def test_twice_in_a_row_under_load(cluster, tmp_path):
             health.go_on(20)
         assert load.failures == [] and health.failures == [], server.log[-20:]
         assert load.counts.keys() == {"keep-alive", "new", "pipelined"}
+        assert counted == sorted(counted)
+        wait_for(lambda: requests_counted(server) == load.answered(), what="every request of three generations to be counted")
         assert events.statuses() == {201}, events.bodies
         check_books(server, events)
 
@@ -51,6 +60,15 @@ def answers(port, path):
     with contextlib.closing(Wire(("127.0.0.1", port))) as wire:
         wire.send(request("GET", path, close=True))
         return wire.read()[0]
+
+
+def requests_counted(server):
+    """GET /events, as /metrics has them."""
+    with contextlib.closing(Wire(("127.0.0.1", server.admin_port))) as wire:
+        wire.send(request("GET", "/metrics", close=True))
+        text = wire.read()[1].decode()
+    return sum(int(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+               if line.startswith("http_server_request_duration_seconds_count") and '"GET"' in line and 'http_route="/events"' in line)
 
 
 @pytest.mark.parametrize("by", ["rename", "link"])
