@@ -17,6 +17,9 @@ typedef struct Settings {
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    int64_t handover_ms;
+    Str pidfile, run_as;
+    bool confine;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

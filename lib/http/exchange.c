@@ -277,7 +277,7 @@ static CO_FN Err answer_send(Exchange *ex) {
     Framing framing = !has_body ? FRAMING_NONE : FRAMING_LENGTH;
     if (has_body && res->no_content_length)
         framing = ex->req.minor == 0 || head_only ? FRAMING_NONE : FRAMING_CHUNKED;
-    bool close = res->close || !ex->keep_alive || conn->server->draining;
+    bool close = res->close || !ex->keep_alive || connection_ends_with(conn, ex);
     Str body = has_body && !head_only ? buf_str(&res->body) : (Str){NULL, 0};
     /* A request that has used up its arena is answered all the same. */
     Buf head = buf_new(res->head.arena, HEAD_MAX), spare CLEANUP(buf_done) = buf_new(NULL, HEAD_MAX);
