@@ -31,13 +31,13 @@ typedef enum MemberKind {
     MEMBER_OBJECT
 } MemberKind;
 
-typedef struct Member {
+typedef struct FileMember {
     const char *name;
     MemberKind kind;
     size_t offset;
     int64_t min, max;                             /* of MEMBER_COUNT and MEMBER_DURATION */
     void (*read)(Reading *reading, void *target); /* MEMBER_OBJECT: whatever stands there */
-} Member;
+} FileMember;
 
 void config_mistake(Buf *mistakes, Str file, const JsonPosition *at, const char *format, ...) {
     char message[MESSAGE_MAX];
@@ -115,7 +115,7 @@ static void texts_read(Reading *reading, Slice(Str) * ret) {
     *ret = (Slice(Str)){items, n};
 }
 
-static void duration_read(Reading *reading, const Member *member, int64_t *ret) {
+static void duration_read(Reading *reading, const FileMember *member, int64_t *ret) {
     Str text;
     int64_t ms;
     if (reading->json.token != JSON_STRING) {
@@ -130,7 +130,7 @@ static void duration_read(Reading *reading, const Member *member, int64_t *ret) 
     }
 }
 
-static void count_read(Reading *reading, const Member *member, int64_t *ret) {
+static void count_read(Reading *reading, const FileMember *member, int64_t *ret) {
     uint64_t value;
     if (reading->json.token != JSON_NUMBER ||
         str_to_u64(reading->json.lexeme, (uint64_t)member->max, &value) != ERR_OK || (int64_t)value < member->min) {
@@ -142,7 +142,7 @@ static void count_read(Reading *reading, const Member *member, int64_t *ret) {
     *ret = (int64_t)value;
 }
 
-static void bool_read(Reading *reading, const Member *member, bool *ret) {
+static void bool_read(Reading *reading, const FileMember *member, bool *ret) {
     if (reading->json.token != JSON_TRUE && reading->json.token != JSON_FALSE) {
         MISTAKE(reading, "%s is true or false", member->name);
         skip(reading);
@@ -151,7 +151,7 @@ static void bool_read(Reading *reading, const Member *member, bool *ret) {
     *ret = reading->json.token == JSON_TRUE;
 }
 
-static void member_read(Reading *reading, const Member *member, void *target) {
+static void member_read(Reading *reading, const FileMember *member, void *target) {
     void *place = (char *)target + member->offset;
     switch (member->kind) {
     case MEMBER_TEXT:
@@ -175,15 +175,15 @@ static void member_read(Reading *reading, const Member *member, void *target) {
     }
 }
 
-static void unknown_member(Reading *reading, const Member *members, const char *what, Str name) {
+static void unknown_member(Reading *reading, const FileMember *members, const char *what, Str name) {
     char known[512];
     size_t n = 0;
-    for (const Member *it = members; it->name != NULL && n < sizeof known; it++)
+    for (const FileMember *it = members; it->name != NULL && n < sizeof known; it++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", it->name);
     MISTAKE(reading, "%s has no member \"%.*s\"; it has %s", what, STR_ARG(name), known);
 }
 
-static void object_read(Reading *reading, const Member *members, const char *what, void *target) {
+static void object_read(Reading *reading, const FileMember *members, const char *what, void *target) {
     if (reading->json.token != JSON_OBJECT_START) {
         MISTAKE(reading, "%s is an object { … }", what);
         skip(reading);
@@ -191,7 +191,7 @@ static void object_read(Reading *reading, const Member *members, const char *wha
     }
     while (next(reading) && reading->json.token == JSON_NAME) {
         Str name = reading->json.lexeme;
-        const Member *member = members;
+        const FileMember *member = members;
         while (member->name != NULL && !str_eq_c(name, member->name))
             member++;
         if (member->name == NULL)
@@ -211,7 +211,7 @@ static void object_read(Reading *reading, const Member *members, const char *wha
 #define LIMIT(name_, kind_, member, min_, max_)                                                                        \
     { .name = name_, .kind = kind_, .offset = offsetof(ConfigUpstream, limits.member), .min = min_, .max = max_ }
 
-static const Member UPSTREAM_MEMBERS[] = {
+static const FileMember UPSTREAM_MEMBERS[] = {
     {.name = "urls", .kind = MEMBER_TEXTS, .offset = offsetof(ConfigUpstream, urls)},
     {.name = "check", .kind = MEMBER_TEXT, .offset = offsetof(ConfigUpstream, check)},
     LIMIT("check_interval", MEMBER_DURATION, check_ms, 10, HOUR),
@@ -236,7 +236,7 @@ static const Member UPSTREAM_MEMBERS[] = {
     {.name = NULL},
 };
 
-static const Member RATE_MEMBERS[] = {
+static const FileMember RATE_MEMBERS[] = {
     {.name = "requests", .kind = MEMBER_COUNT, .offset = offsetof(RateRule, requests), .min = 1, .max = 1000000000},
     {.name = "per", .kind = MEMBER_DURATION, .offset = offsetof(RateRule, per_ms), .min = 1000, .max = 24 * HOUR},
     {.name = "name", .kind = MEMBER_TEXT, .offset = offsetof(RateRule, name)},
@@ -254,7 +254,7 @@ static void rate_read(Reading *reading, void *target) {
         }
 }
 
-static const Member ROUTE_MEMBERS[] = {
+static const FileMember ROUTE_MEMBERS[] = {
     {.name = "name", .kind = MEMBER_TEXT, .offset = offsetof(ConfigRoute, name)},
     {.name = "methods", .kind = MEMBER_TEXTS, .offset = offsetof(ConfigRoute, methods)},
     {.name = "path", .kind = MEMBER_TEXT, .offset = offsetof(ConfigRoute, path)},
@@ -312,7 +312,7 @@ static void routes_read(Reading *reading, void *target) {
     }
 }
 
-static const Member CONFIG_MEMBERS[] = {
+static const FileMember CONFIG_MEMBERS[] = {
     {.name = "upstreams", .kind = MEMBER_OBJECT, .read = upstreams_read},
     {.name = "routes", .kind = MEMBER_OBJECT, .read = routes_read},
     {.name = "old", .kind = MEMBER_TEXT, .offset = offsetof(GatewayConfig, old_side)},
