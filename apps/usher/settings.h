@@ -17,6 +17,10 @@ typedef struct Settings {
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str gateway_listen, legacy_url, new_url, gateway_routes, gateway_trusted_proxies;
+    Str gateway_access_log, gateway_access_format;
+    int64_t gateway_workers;
+    bool gateway_proxy_protocol;
     int64_t handover_ms;
     Str pidfile, run_as;
     bool confine;
