@@ -133,7 +133,9 @@ static Err start_relay(Worker *worker) {
         *relay = (Relay){.engine = self.app.engines[i],
                          .transport = self.app.transport,
                          .batch = (size_t)settings->relay_batch,
-                         .poll_ms = settings->relay_poll_ms};
+                         .poll_ms = settings->relay_poll_ms,
+                         .index = worker->index,
+                         .count = (int)settings->relay_workers};
         TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -145,13 +147,11 @@ static Err start_consume(Worker *worker) {
     observe_attach(worker);
     observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
-    for (const char *const *queue = queues; *queue != NULL; queue++) {
+    for (const Pipeline *pipeline = CORE_TICKETS_PIPELINES; pipeline->queue != NULL; pipeline++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.name = *queue,
+        *consumer = (Consumer){.pipeline = pipeline,
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
                                .batch = (size_t)settings->consumer_batch};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
@@ -231,7 +231,11 @@ static Err check_declarations(void) {
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
-    return ERR_OK;
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+    if (pipeline_verify(CORE_TICKETS_PIPELINES, &mistakes) == 0)
+        return ERR_OK;
+    LOG_E(NULL, "pipelines contradict the rest", F_STR("mistakes", buf_str(&mistakes)));
+    return ERR_INTERNAL;
 }
 
 static Err prepare(void *data) {
@@ -271,7 +275,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .drain = drain_http,
          .reload = reload_http},
         {.name = "relay",
-         .count = count_of(settings, "relay", 1),
+         .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,
          .drain = drain_loops,
          .reload = reload_worker},

@@ -14,7 +14,7 @@ typedef struct Settings {
     Str log_level, log_format;
     Str quirks_off;
     int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
-    int64_t relay_batch, relay_poll_ms, consumer_batch;
+    int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
     Str admin_listen;
