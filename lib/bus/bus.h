@@ -97,9 +97,12 @@ typedef struct Envelope {
     Id aggregate;
     Str payload;
     Str traceparent, tracestate, baggage;
-    int attempt;      /* deliveries so far, 1 = first */
-    int64_t tag;      /* transport's handle for acknowledging */
-    int64_t delay_ms; /* set by work beside DELIVERY_RETRY: how long until it comes again */
+    Id conversation_id; /* zero: not known, and a transport that has conversations begins one */
+    int attempt;        /* deliveries so far, 1 = first */
+    int64_t tag;        /* transport's handle for acknowledging */
+    int64_t delay_ms;   /* set by work beside DELIVERY_RETRY: how long until it comes again */
+    Err failure;        /* set by work beside DELIVERY_DEAD: of what kind; the words stand in reasons */
+    bool skipped;       /* set by work beside DELIVERY_DEAD: nothing here takes its type, so nothing failed */
 } Envelope;
 SLICE_OF(Envelope);
 

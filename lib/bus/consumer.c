@@ -97,6 +97,7 @@ static void decide_failed(Batch *b, size_t i, Err err) {
             arena_printf(b->ctx->arena, "%.*s (%s: %.*s)", STR_ARG(words), err_name(err), STR_ARG(d->member.detail));
     if (words.p == NULL)
         words = str_c(err_name(err));
+    b->envelopes[i].failure = err;
     if (b->envelopes[i].attempt >= b->consumer->attempts) {
         decide(b, i, DELIVERY_DEAD, words);
         return;
@@ -134,6 +135,7 @@ static void read_delivery(Batch *b, size_t i) {
     begin_ctx(b, d);
     d->subscription = subscription_for(b->consumer->consumer, d->envelope->type);
     if (d->subscription == NULL) {
+        b->envelopes[i].skipped = true;
         decide(b, i, DELIVERY_DEAD,
                arena_printf(b->ctx->arena, "skipped: nothing here takes %.*s", STR_ARG(d->envelope->type)));
         return;
@@ -142,6 +144,7 @@ static void read_delivery(Batch *b, size_t i) {
     d->member = (Member){.ctx = &d->ctx, .input = input};
     Err err =
         input == NULL ? ERR_NO_MEMORY : message_decode(d->subscription->type, &d->ctx, d->envelope->payload, input);
+    b->envelopes[i].failure = err;
     if (err == ERR_SYNTAX || err == ERR_INVALID)
         decide(b, i, DELIVERY_DEAD, d->ctx.problem.message);
     else if (err != ERR_OK)
