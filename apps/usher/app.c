@@ -10,6 +10,7 @@
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
 #include "telemetry/instrument.h"
+#include "usher/amqp.h"
 
 #define BUS_WRITERS 4
 
@@ -74,7 +75,11 @@ Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *
         if (contexts == NULL || is_wanted(contexts, CONTEXTS[i]->name))
             TRY(open_context(app, CONTEXTS[i], i));
     PgPool *bus = app_pool(app, "bus");
-    return bus == NULL ? ERR_OK : transport_pg_new(loop, bus, BINDINGS, &app->transport);
+    if (bus == NULL)
+        return ERR_OK;
+    if (settings->amqp_url.n > 0)
+        return app_open_amqp(app);
+    return transport_pg_new(loop, bus, BINDINGS, &app->transport);
 }
 
 void app_close(App *app) {

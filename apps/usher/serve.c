@@ -17,6 +17,7 @@
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
+#include "usher/amqp.h"
 #include "usher/app.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
@@ -38,8 +39,8 @@ static struct {
     CompatApp compat;
     CompatStyle style;
     Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
-    Consumer consumers[CONTEXTS_MAX];
-    Co *loops[CONTEXTS_MAX];
+    Consumer consumers[CONSUMED_QUEUES_MAX];
+    Co *loops[CONTEXTS_MAX + CONSUMED_QUEUES_MAX];
     size_t n_loops;
 } self;
 
@@ -145,13 +146,14 @@ static Err start_consume(Worker *worker) {
     observe_attach(worker);
     observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
-    for (const char *const *queue = queues; *queue != NULL; queue++) {
+    ConsumedQueue queues[CONSUMED_QUEUES_MAX];
+    size_t n = app_consumed_queues(&self.app, queues);
+    for (size_t i = 0; i < n; i++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.name = *queue,
+        *consumer = (Consumer){.name = queues[i].queue,
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
+                               .subscriptions = queues[i].subscriptions,
                                .batch = (size_t)settings->consumer_batch};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }

@@ -17,6 +17,9 @@ typedef struct Settings {
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str amqp_url, amqp_queues, amqp_queue_type;
+    int64_t amqp_prefetch;
+    bool amqp_exclusive;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

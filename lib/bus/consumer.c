@@ -144,7 +144,7 @@ static void read_delivery(Batch *b, size_t i) {
     d->member = (Member){.ctx = &d->ctx, .input = input};
     Err err =
         input == NULL ? ERR_NO_MEMORY : message_decode(d->subscription->type, &d->ctx, d->envelope->payload, input);
-    b->envelopes[i].failure = err;
+    b->envelopes[i].failure = ERR_SYNTAX; /* whatever cannot be read */
     if (err == ERR_SYNTAX || err == ERR_INVALID)
         decide(b, i, DELIVERY_DEAD, d->ctx.problem.message);
     else if (err != ERR_OK)
