@@ -17,6 +17,7 @@
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
+#include "usher/amqp.h"
 #include "usher/app.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
@@ -38,8 +39,10 @@ static struct {
     CompatApp compat;
     CompatStyle style;
     Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
-    Consumer consumers[CONTEXTS_MAX];
-    Co *loops[CONTEXTS_MAX];
+    Pipeline pipelines[CONSUMED_QUEUES_MAX];
+    int64_t redeliver_ms[REDELIVERIES_MAX + 1];
+    Consumer consumers[CONSUMED_QUEUES_MAX];
+    Co *loops[CONTEXTS_MAX + CONSUMED_QUEUES_MAX];
     size_t n_loops;
 } self;
 
@@ -147,12 +150,15 @@ static Err start_consume(Worker *worker) {
     observe_attach(worker);
     observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    for (const Pipeline *pipeline = CORE_TICKETS_PIPELINES; pipeline->queue != NULL; pipeline++) {
+    size_t n = app_pipelines(&self.app, self.pipelines);
+    for (size_t i = 0; i < n; i++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.pipeline = pipeline,
+        *consumer = (Consumer){.pipeline = &self.pipelines[i],
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .batch = (size_t)settings->consumer_batch};
+                               .batch = (size_t)settings->consumer_batch,
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
+                               .inbox_keep_ms = settings->inbox_keep_ms};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);

@@ -7,6 +7,7 @@
 #include "usher/settings.h"
 
 #include "legacy/quirks.h"
+#include "usher/amqp.h"
 #include "usher/observe.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
@@ -52,6 +53,39 @@ const Setting SETTINGS[] = {
      .offset = S(bus_database_url),
      .secret = true,
      .doc = "Postgres of the built-in message transport; default DATABASE_URL."},
+    {.env = "AMQP_URL",
+     .kind = SETTING_URL,
+     .offset = S(amqp_url),
+     .secret = true,
+     .check = check_amqp_url,
+     .doc = "The old system's RabbitMQ, e.g. amqp://user:password@host:5672/vhost; unset: Postgres carries the "
+            "messages."},
+    {.env = "AMQP_QUEUES",
+     .kind = SETTING_TEXT,
+     .offset = S(amqp_queues),
+     .fallback = "event,user,tickets-inbox-events,tickets-inbox-users",
+     .check = check_amqp_queues,
+     .doc = "Which of the old system's endpoints usher is: names, or NAME=QUEUE to consume the same messages from a "
+            "queue of its own beside the old service; none: it only publishes."},
+    {.env = "AMQP_PREFETCH",
+     .kind = SETTING_INT,
+     .offset = S(amqp_prefetch),
+     .fallback = "512",
+     .min = 1,
+     .max = 65535,
+     .doc = "Messages of each queue that the broker may send ahead of their acknowledgement."},
+    {.env = "AMQP_EXCLUSIVE",
+     .kind = SETTING_BOOL,
+     .offset = S(amqp_exclusive),
+     .fallback = "false",
+     .doc = "Consume each queue alone, over all machines: other ushers stand by, an old service cannot start. Keeps "
+            "the order where several ushers consume."},
+    {.env = "AMQP_QUEUE_TYPE",
+     .kind = SETTING_TEXT,
+     .offset = S(amqp_queue_type),
+     .fallback = "classic",
+     .check = check_amqp_queue_type,
+     .doc = "classic (as the old system declares them) or quorum; an existing queue of the other type is refused."},
     {.env = "SET_ROLE",
      .kind = SETTING_BOOL,
      .offset = S(set_role),
@@ -130,6 +164,26 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 1000000,
      .doc = "Client connections per HTTP worker; further ones wait in the backlog."},
+    {.env = "DATABASE_POOLED",
+     .kind = SETTING_BOOL,
+     .offset = S(database_pooled),
+     .fallback = "false",
+     .doc =
+         "A pooler in transaction mode (PgBouncer) stands before Postgres: no prepared statements, no LISTEN (relays "
+         "and consumers poll), no SET ROLE (set SET_ROLE=false)."},
+    {.env = "REDELIVER",
+     .kind = SETTING_TEXT,
+     .offset = S(redeliver),
+     .fallback = "",
+     .check = check_delays,
+     .doc = "Further attempts at a message after the immediate ones, e.g. 5m,15m,1h; its aggregate waits with it."},
+    {.env = "INBOX_KEEP",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(inbox_keep_ms),
+     .fallback = "30d",
+     .min = 60000,
+     .max = 366LL * 24 * 3600 * 1000,
+     .doc = "How long the inbox knows a message's id; a repetition that comes later has a second effect."},
     {.env = "RELAY_WORKERS",
      .kind = SETTING_INT,
      .offset = S(relay_workers),

@@ -126,9 +126,12 @@ typedef struct Envelope {
     Id aggregate;
     Str payload;
     Str traceparent, tracestate, baggage;
-    int attempt;      /* deliveries so far, 1 = first */
-    int64_t tag;      /* transport's handle for acknowledging */
-    int64_t delay_ms; /* set by work beside DELIVERY_RETRY: how long until it comes again */
+    Id conversation_id; /* zero: not known, and a transport that has conversations begins one */
+    int attempt;        /* deliveries so far, 1 = first */
+    int64_t tag;        /* transport's handle for acknowledging */
+    int64_t delay_ms;   /* set by work beside DELIVERY_RETRY: how long until it comes again */
+    Err failure;        /* set by work beside DELIVERY_DEAD: of what kind; the words stand in reasons */
+    bool skipped;       /* set by work beside DELIVERY_DEAD: nothing here takes its type, so nothing failed */
 } Envelope;
 SLICE_OF(Envelope);
 
@@ -217,6 +220,19 @@ struct Transport {
  *  writers while it works, so give it as many writers as queues are consumed) and is freed before it. `bindings` stays
  *  the caller's. */
 MUST_USE Err transport_pg_new(Loop *loop, PgPool *pool, const Binding *bindings, Transport **ret);
+
+/** How the AMQP transport meets its broker. All stays the caller's, until the transport is freed. */
+typedef struct TransportAmqpOptions {
+    Str url;                 /* amqp[s]://…, see amqp/url.h */
+    Str name;                /* connection name, for the broker's tools */
+    const Binding *bindings; /* the endpoints that are ours: an exchange and a queue of each name, bound to the types */
+    int prefetch;            /* deliveries in hand per queue; 0: 512 */
+    bool exclusive;          /* one consumer of a queue over all processes; the others stand by */
+    bool quorum;             /* queues are declared as quorum queues; existing classic ones then differ */
+} TransportAmqpOptions;
+/** RabbitMQ, in the shapes of MassTransit (docs/messages.md). Connects when first used. The loop's coroutines have
+ *  ended when it is freed. ERR_INVALID: ctx's problem says what is wrong with the URL. ERR_LIMIT, ERR_NO_MEMORY. */
+MUST_USE Err transport_amqp_new(Ctx *ctx, Loop *loop, const TransportAmqpOptions *options, Transport **ret);
 extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages */
 /** Key of the advisory lock that relays and consumers hold shared (transaction level) while a batch is in hand, and
  *  that `usher reset` takes exclusively: when it has it, no batch is half done. */

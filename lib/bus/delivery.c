@@ -16,7 +16,11 @@ void delivery_decide(Batch *b, size_t i, DeliveryOutcome outcome, Str reason) {
     b->reasons[i] = reason;
     trace_processed(&b->deliveries[i].ctx, b->consumer->pipeline->queue, &b->envelopes[i], b->deliveries[i].began_ns,
                     outcome);
-    if (outcome == DELIVERY_DEAD)
+    /* A skipped one is how the old system's inboxes are used; on Postgres it lies in bus.dead for all to see. */
+    if (outcome == DELIVERY_DEAD && b->envelopes[i].skipped)
+        LOG_D(&b->deliveries[i].ctx, "message_skipped", F_C("consumer", b->consumer->pipeline->queue),
+              F_STR("type", b->envelopes[i].type));
+    else if (outcome == DELIVERY_DEAD)
         LOG_W(&b->deliveries[i].ctx, "message_dead", F_C("consumer", b->consumer->pipeline->queue),
               F_STR("type", b->envelopes[i].type), F_STR("reason", reason));
 }
@@ -51,6 +55,7 @@ void delivery_failed(Batch *b, size_t i, Err err) {
             arena_printf(b->ctx->arena, "%.*s (%s: %.*s)", STR_ARG(words), err_name(err), STR_ARG(d->member.detail));
     if (words.p == NULL)
         words = str_c(err_name(err));
+    b->envelopes[i].failure = err;
     if (b->envelopes[i].attempt >= b->consumer->attempts) {
         delivery_decide(b, i, DELIVERY_DEAD, words);
         return;
@@ -88,6 +93,7 @@ void delivery_read(Batch *b, size_t i) {
     begin_ctx(b, d);
     d->subscription = subscription_for(b->consumer->pipeline, d->envelope->type);
     if (d->subscription == NULL) {
+        b->envelopes[i].skipped = true;
         delivery_decide(b, i, DELIVERY_DEAD,
                         arena_printf(b->ctx->arena, "skipped: nothing here takes %.*s", STR_ARG(d->envelope->type)));
         return;
@@ -96,6 +102,7 @@ void delivery_read(Batch *b, size_t i) {
     d->member = (Member){.ctx = &d->ctx, .input = input};
     Err err =
         input == NULL ? ERR_NO_MEMORY : message_decode(d->subscription->type, &d->ctx, d->envelope->payload, input);
+    b->envelopes[i].failure = ERR_SYNTAX; /* whatever cannot be read */
     if (err == ERR_SYNTAX || err == ERR_INVALID)
         delivery_decide(b, i, DELIVERY_DEAD, d->ctx.problem.message);
     else if (err != ERR_OK)

@@ -70,8 +70,8 @@ static bool is_bound(const Pipeline *pipeline, const MessageType *type) {
 
 static void verify_subscriptions(Verifier *v) {
     const Pipeline *p = v->pipeline;
-    if (p->subscriptions == NULL || p->subscriptions->type == NULL)
-        mistake(v, "nothing takes its messages; add a row to its subscriptions");
+    if (p->subscriptions == NULL)
+        mistake(v, "it has no subscriptions; add rows, or an empty table where all shall be skipped");
     for (const Subscription *s = p->subscriptions; s != NULL && s->type != NULL; s++) {
         const Action *action = resource_action(s->resource, s->action);
         if (action == NULL)
@@ -84,7 +84,7 @@ static void verify_subscriptions(Verifier *v) {
             if (strcmp(other->type->name, s->type->name) == 0)
                 mistake(v, "%s is subscribed to twice; the second row is never reached", s->type->name);
     }
-    bool any = false;
+    bool any = p->subscriptions == NULL || p->subscriptions->type == NULL;
     for (const Subscription *s = p->subscriptions; s != NULL && s->type != NULL; s++)
         any = any || is_bound(p, s->type);
     if (!any)
