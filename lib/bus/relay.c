@@ -29,6 +29,8 @@
 /* How often the buckets of others are looked at, and the outbox is rotated. */
 #define STRANGERS_MS 1000
 #define ROTATE_MS    30000
+/* After a restart under load there is better to do. */
+#define FIRST_ROTATE_MS 2000
 
 typedef struct RelayState {
     const Relay *relay;
@@ -172,11 +174,10 @@ Err relay_start(Loop *loop, const Relay *relay, Co **ret) {
     RelayState *state = HEAP_NEW(RelayState);
     if (state == NULL)
         return ERR_NO_MEMORY;
-    /* One of them rotates first thing after half a minute, the others find nothing left to do. */
     *state = (RelayState){.relay = relay,
                           .batch = relay->batch == 0 ? RELAY_BATCH : relay->batch,
                           .poll_ms = relay->poll_ms == 0 ? RELAY_POLL_MS : relay->poll_ms,
-                          .rotate_at_ms = clock_mono_ms() + ROTATE_MS};
+                          .rotate_at_ms = clock_mono_ms() + FIRST_ROTATE_MS};
     Err err = outbox_statements(relay->engine, &state->statements);
     if (err == ERR_OK)
         err =
