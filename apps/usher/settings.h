@@ -13,7 +13,7 @@ typedef struct Settings {
     Str roles;
     Str log_level, log_format;
     Str quirks_off;
-    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
+    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, memory_max_bytes, connections_max;
     Str redeliver;
     int64_t inbox_keep_ms;
     bool database_pooled;
@@ -23,6 +23,9 @@ typedef struct Settings {
     Str amqp_url, amqp_queues, amqp_queue_type;
     int64_t amqp_prefetch;
     bool amqp_exclusive;
+    int64_t handover_ms;
+    Str pidfile, run_as;
+    bool confine;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;
