@@ -230,7 +230,6 @@ CO_FN static Err find_next_due(PgTx *tx, Consume *c) {
     return ERR_OK;
 }
 
-/* A batch that is not full waits once, without holding anything. */
 static bool may_fill(const Consume *c, size_t n) {
     const Pipeline *pipeline = c->queue->pipeline;
     return pipeline != NULL && pipeline->batch_ms > 0 && !c->waited && n < c->most;
@@ -288,6 +287,19 @@ CO_FN static Err queue_wait(Queue *queue, uint64_t seen, int64_t ms) {
     return err == ERR_TIMEOUT ? ERR_OK : err;
 }
 
+/* A batch that is not full waits for more, as long as its pipeline says. It holds nothing meanwhile. */
+CO_FN static Err fill_batch(PgTransport *t, Consume *c, uint64_t seen) {
+    int64_t until_ms = clock_mono_ms() + c->queue->pipeline->batch_ms;
+    Err err = ERR_OK;
+    while (err == ERR_OK && c->waiting) {
+        TRY(queue_wait(c->queue, seen, MAX_OF(until_ms - clock_mono_ms(), 0)));
+        seen = c->queue->wakes;
+        c->waited = clock_mono_ms() >= until_ms;
+        err = pg_transaction(t->pool, consume_body, c);
+    }
+    return err;
+}
+
 CO_FN static Err consume_once(PgTransport *t, Consume *c) {
     if (!c->queue->listening) {
         TRY(pg_listen(t->pool, c->queue->channel, queue_woken, c->queue));
@@ -296,11 +308,8 @@ CO_FN static Err consume_once(PgTransport *t, Consume *c) {
     uint64_t seen = c->queue->wakes;
     c->ctx->deadline_ms = clock_mono_ms() + CONSUME_DEADLINE_MS;
     Err err = pg_transaction(t->pool, consume_body, c);
-    if (err == ERR_OK && c->waiting) {
-        c->waited = true;
-        TRY(co_sleep(c->queue->pipeline->batch_ms));
-        err = pg_transaction(t->pool, consume_body, c);
-    }
+    if (err == ERR_OK && c->waiting)
+        err = fill_batch(t, c, seen);
     c->ctx->deadline_ms = 0;
     if (err != ERR_OK || c->n > 0)
         return err;
