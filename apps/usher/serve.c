@@ -15,6 +15,7 @@
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
+#include "usher/amqp.h"
 #include "usher/app.h"
 #include "usher/gateway_role.h"
 #include "usher/listeners.h"
@@ -33,8 +34,10 @@ static struct {
     CompatApp compat;
     CompatStyle style;
     Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
-    Consumer consumers[CONTEXTS_MAX];
-    Co *loops[CONTEXTS_MAX];
+    Pipeline pipelines[CONSUMED_QUEUES_MAX];
+    int64_t redeliver_ms[REDELIVERIES_MAX + 1];
+    Consumer consumers[CONSUMED_QUEUES_MAX];
+    Co *loops[CONTEXTS_MAX + CONSUMED_QUEUES_MAX];
     size_t n_loops;
 } self;
 
@@ -120,7 +123,9 @@ static Err start_relay(Worker *worker) {
         *relay = (Relay){.engine = self.app.engines[i],
                          .transport = self.app.transport,
                          .batch = (size_t)settings->relay_batch,
-                         .poll_ms = settings->relay_poll_ms};
+                         .poll_ms = settings->relay_poll_ms,
+                         .index = worker->index,
+                         .count = (int)settings->relay_workers};
         TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -131,14 +136,15 @@ static Err start_consume(Worker *worker) {
     listeners_close_but(NULL, 0);
     observe_attach(worker);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
-    for (const char *const *queue = queues; *queue != NULL; queue++) {
+    size_t n = app_pipelines(&self.app, self.pipelines);
+    for (size_t i = 0; i < n; i++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.name = *queue,
+        *consumer = (Consumer){.pipeline = &self.pipelines[i],
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
-                               .batch = (size_t)settings->consumer_batch};
+                               .batch = (size_t)settings->consumer_batch,
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
+                               .inbox_keep_ms = settings->inbox_keep_ms};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -196,7 +202,11 @@ static Err check_declarations(void) {
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
-    return ERR_OK;
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+    if (pipeline_verify(CORE_TICKETS_PIPELINES, &mistakes) == 0)
+        return ERR_OK;
+    LOG_E(NULL, "pipelines contradict the rest", F_STR("mistakes", buf_str(&mistakes)));
+    return ERR_INTERNAL;
 }
 
 static Err open_listeners(const Settings *settings) {
@@ -270,7 +280,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .drain = gateway_role_drain,
          .reload = gateway_role_reload},
         {.name = "relay",
-         .count = count_of(settings, "relay", 1),
+         .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,
          .drain = drain_loops,
          .reload = reload_worker},
