@@ -23,9 +23,10 @@ typedef struct App {
     PgPool *pools[CONTEXTS_MAX];
     Engine *engines[CONTEXTS_MAX];
     Transport *transport;
+    const Binding *endpoints; /* on the broker, ended by queue == NULL; NULL: Postgres carries the messages */
 } App;
 
-/** Connects to the named contexts (NULL-ended list; NULL: all) on the loop. Problems that a retry can mend are not
+/** Connects to the named contexts (NULL-ended list; NULL: all that hold data of clients) on the loop. Problems that a retry can mend are not
  *  errors. */
 MUST_USE Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts);
 void app_close(App *app);

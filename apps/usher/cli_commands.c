@@ -10,7 +10,12 @@ const Command COMMANDS[] = {
      .doc =
          "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
          "environment\n(`usher help config`) and, where USHER_CONFIG names one, a file of NAME=value lines. SIGTERM "
-         "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF."},
+         "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF. "
+         "SIGUSR2 "
+         "starts the program anew\n(as the file is now), hands it the listening sockets and, when it serves, drains "
+         "this one; should it not serve within\nHANDOVER_TIMEOUT, this one goes on. Sockets that systemd passes as "
+         "http or "
+         "admin (sd_listen_fds) are served\ninstead of LISTEN and ADMIN_LISTEN."},
     {ROW(gateway), .arguments = "[check|record]", .arguments_max = 1, .subcommands = "check record",
      .brief = "stand in front of the old system, and pass its traffic on unchanged",
      .doc =
@@ -72,6 +77,14 @@ const Command COMMANDS[] = {
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
             "off."},
+    {ROW(bus), .arguments = "status|dead list|show|retry|discard [LETTERS...]", .arguments_min = 1, .arguments_max = -1,
+     .subcommands = "status dead", .brief = "what waits between the contexts, and what was put aside",
+     .doc = "status        outboxes and queues: how many messages wait, and for how long\n"
+            "dead list     dead letters, grouped by queue, type and reason\n"
+            "dead show     body, headers and fault of the letters named, or of those that --queue and --reason leave\n"
+            "dead retry    puts letters back into their queues under their own ids, behind what waits there; may be "
+            "killed and\n              repeated: none is put back twice, none has a second effect\n"
+            "dead discard  deletes letters"},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
     {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "resource/migrate.h"
+#include "runtime/confine.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 
@@ -93,6 +94,23 @@ static void check_server(Doctor *doctor, const Context *context, PGconn *conn) {
               strtoll(spare.p, NULL, 10) >= needed ? NULL : "raise max_connections, or lower HTTP_WORKERS");
 }
 
+/* A pooler in transaction mode gives each transaction whatever connection is free: prepared statements, LISTEN and SET
+ * ROLE then belong to somebody else. What is set in one round trip and gone in the next tells. */
+static void check_pooler(Doctor *doctor, const Context *context, PGconn *conn) {
+    bool pooled = doctor->settings->database_pooled;
+    Str here = ask(doctor, conn, context->name, "SELECT pg_backend_pid()::text", NULL);
+    bool between = here.p != NULL && strtoll(here.p, NULL, 10) != PQbackendPID(conn);
+    if (pooled)
+        found(doctor, FINE, context->name,
+              STR("DATABASE_POOLED: statements are not prepared, relays and consumers wake by polling only"), NULL);
+    else if (between)
+        found(doctor, WRONG, context->name, STR("a pooler stands before Postgres"),
+              "set DATABASE_POOLED=true and SET_ROLE=false (with a user for each context), or give usher a direct URL");
+    if (pooled && doctor->settings->set_role)
+        found(doctor, WRONG, context->name, STR("SET_ROLE cannot work through a pooler"),
+              "set SET_ROLE=false; give each context's URL a user of its own that has its role's privileges");
+}
+
 static void check_migrations(Doctor *doctor, const Context *context, PGconn *conn) {
     MigrationStatus *rows;
     size_t n, pending = 0, odd = 0;
@@ -151,6 +169,7 @@ static void check_context(Doctor *doctor, const Context *context) {
         return;
     }
     check_server(doctor, context, conn);
+    check_pooler(doctor, context, conn);
     check_migrations(doctor, context, conn);
     check_privileges(doctor, context, conn);
     PQfinish(conn);
@@ -200,6 +219,20 @@ static void check_limits(Doctor *doctor) {
               "sysctl net.core.somaxconn=4096: bursts of new clients wait there");
 }
 
+static void check_confinement(Doctor *doctor) {
+    const char *missing = confine_filter_missing();
+    if (!doctor->settings->confine)
+        found(doctor, WARNING, "confinement", STR("CONFINE is off: workers keep every right and system call"),
+              "unset CONFINE, unless something here needs them");
+    else if (missing != NULL)
+        found(doctor, WARNING, "confinement", str_c(missing),
+              "serve with a release build, on a kernel with CONFIG_SECCOMP_FILTER");
+    else
+        found(doctor, FINE, "confinement", STR("no capabilities, no new privileges, system calls are filtered"), NULL);
+    if (geteuid() == 0 && doctor->settings->run_as.n == 0)
+        found(doctor, WARNING, "user", STR("workers run as root"), "set RUN_AS to an account of usher's own");
+}
+
 int cmd_doctor(Invocation *call) {
     Settings settings;
     int status;
@@ -220,6 +253,7 @@ int cmd_doctor(Invocation *call) {
     }
     check_listen(&doctor);
     check_limits(&doctor);
+    check_confinement(&doctor);
     if (doctor.json != NULL) {
         json_array_end(&w);
         buf_add_char(&out, '\n');

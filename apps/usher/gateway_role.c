@@ -6,24 +6,19 @@
  */
 #include "usher/gateway_role.h"
 
-#include <unistd.h>
-
 #include "http/cidr.h"
 #include "runtime/log.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
 #include "usher/files.h"
+#include "usher/listeners.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
 #include "usher/shadow_role.h"
 
-enum { LISTENERS_MAX = 8, WORKERS_MAX = 256, ROUTES_FILE_MAX = 4 << 20, OPTIONS_BYTES = 16 << 20 };
-enum { GATEWAY_ARENA_BYTES = 2 << 20 };
+enum { ROUTES_FILE_MAX = 4 << 20, OPTIONS_BYTES = 16 << 20, GATEWAY_ARENA_BYTES = 2 << 20 };
 
-/* The parent's sockets, one row per worker; made before the first fork. */
-static int sockets[WORKERS_MAX][LISTENERS_MAX];
-static size_t sockets_per_worker;
-static GatewayShared *shared;
+static GatewayShared *shared; /* made before the first fork */
 
 /* A process is one worker. */
 static struct {
@@ -130,30 +125,13 @@ static Err check(const Settings *settings) {
     return ERR_INVALID;
 }
 
-static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t *ret_n) {
-    Str rest = settings->gateway_listen;
-    for (*ret_n = 0; rest.p != NULL; (*ret_n)++) {
-        Str address = str_trim(str_cut(&rest, ','), " "), why = {NULL, 0};
-        Err err = *ret_n == LISTENERS_MAX ? ERR_LIMIT : http_listen_socket(address, &row[*ret_n], &why, arena);
-        if (err != ERR_OK) {
-            LOG_E(NULL, "cannot listen", F_STR("address", address), F_C("setting", "GATEWAY_LISTEN"),
-                  F_STR("why", why));
-            return err;
-        }
-    }
-    return ERR_OK;
-}
-
-Err gateway_role_prepare(const Settings *settings, int workers) {
-    Arena *arena CLEANUP(arena_freep) = arena_new(1 << 20);
+Err gateway_role_prepare(const Settings *settings, int workers, Arena *arena) {
     if (workers == 0)
         return ERR_OK;
-    if (arena == NULL || (shared = gateway_shared_new()) == NULL)
+    if ((shared = gateway_shared_new()) == NULL)
         return ERR_NO_MEMORY;
     TRY(check(settings));
-    for (int i = 0; i < workers; i++)
-        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
-    return ERR_OK;
+    return listeners_open("gateway", settings->gateway_listen, "GATEWAY_LISTEN", workers, arena);
 }
 
 /* The settings as they are now, for a reload. */
@@ -175,15 +153,6 @@ Err gateway_role_check(void) {
     return check(&settings);
 }
 
-void gateway_role_close_but(int worker) {
-    for (int i = 0; i < WORKERS_MAX; i++)
-        for (size_t j = 0; i != worker && j < sockets_per_worker; j++)
-            if (sockets[i][j] > 0) {
-                (void)close(sockets[i][j]);
-                sockets[i][j] = 0;
-            }
-}
-
 /* --- the worker --------------------------------------------------------------------------------------------------- */
 
 static Err open_gateway(Worker *worker, const Settings *settings) {
@@ -203,9 +172,8 @@ static Err open_gateway(Worker *worker, const Settings *settings) {
 
 Err gateway_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
-    gateway_role_close_but(worker->index);
+    listeners_close_but("gateway", worker->index);
     observe_attach(worker);
-    observe_close_sockets();
     TRY(open_gateway(worker, settings));
     TRY(shadow_role_hook(worker, self.gateway));
     HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT,
@@ -218,7 +186,9 @@ Err gateway_role_start(Worker *worker) {
     options.limits.body_max = INT64_MAX;   /* bodies pass; how large they may be, the sides decide */
     options.limits.arena_bytes = GATEWAY_ARENA_BYTES;
     options.observer = telemetry_http_observer();
-    TRY(http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server));
+    arena_set_budget((size_t)settings->memory_max_bytes);
+    int fds[LISTENERS_PER_WORKER];
+    TRY(http_server_new(worker->loop, fds, listeners_of("gateway", worker->index, fds), &options, &self.server));
     return observe_start(worker, NULL, self.server);
 }
 
@@ -243,6 +213,10 @@ static void on_drained(void *data) {
 }
 
 void gateway_role_drain(Worker *worker) {
-    observe_draining();
-    http_server_drain(self.server, on_drained, worker);
+    const Settings *settings = worker->settings;
+    observe_draining(worker);
+    if (worker->succeeded)
+        http_server_retire(self.server, clock_mono_ms() + settings->drain_ms / 2, on_drained, worker);
+    else
+        http_server_drain(self.server, on_drained, worker);
 }

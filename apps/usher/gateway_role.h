@@ -17,12 +17,9 @@ MUST_USE Err gateway_options(Ctx *ctx, const Settings *settings, GatewayOptions 
 
 /** Before the first fork, where there are to be workers: sockets, shared memory, and a configuration without
  *  mistakes. */
-MUST_USE Err gateway_role_prepare(const Settings *settings, int workers);
+MUST_USE Err gateway_role_prepare(const Settings *settings, int workers, Arena *arena);
 /** In the parent on SIGHUP, before the workers are told: ERR_INVALID and words in the log when they would refuse. */
 MUST_USE Err gateway_role_check(void);
-/** Closes the copies that a process does not serve; -1: all. */
-void gateway_role_close_but(int worker);
-
 /* The role "gateway". */
 Err gateway_role_start(Worker *worker);
 void gateway_role_drain(Worker *worker);

@@ -131,7 +131,6 @@ static Err open_sides(Worker *worker, const Settings *settings) {
 Err shadow_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
     observe_attach(worker);
-    observe_close_sockets();
     self.arena = arena_new(OPTIONS_BYTES);
     if (self.arena == NULL)
         return ERR_NO_MEMORY;
@@ -157,7 +156,7 @@ Err shadow_role_start(Worker *worker) {
 
 void shadow_role_drain(Worker *worker) {
     const Settings *settings = worker->settings;
-    observe_draining();
+    observe_draining(worker);
     if (co_drain(worker->loop, clock_mono_ms() + settings->drain_ms) != ERR_OK)
         LOG_W(NULL, "drain deadline passed");
     worker_drained(worker);

@@ -24,7 +24,7 @@ import time
 
 import psycopg2
 
-from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for
+from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for, waiting_in
 
 SEATS = 15
 
@@ -228,6 +228,8 @@ def template():
 class Serve(Usher):
     """`usher serve` on a Cluster: what a system administrator runs, without the care that `usher dev` takes of its Postgres."""
 
+    pass_fds = ()
+
     def __init__(self, cluster, env=None):
         self.cluster = cluster
         self.port = free_port()
@@ -247,7 +249,8 @@ class Serve(Usher):
         return self.cluster.sql(text, *values)
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env)
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env,
+                                        pass_fds=self.pass_fds)
         seen = []
 
         def read(stream=self.process.stdout):
@@ -352,7 +355,7 @@ def check_books(server, load):
     """Each answered 201 exists, nothing exists that nobody asked for, every event has its tickets, and no message is left or dead."""
 
     def settled():
-        return server.sql("""SELECT (SELECT count(*) FROM events.outbox) + (SELECT count(*) FROM bus.messages)
+        return server.sql(f"""SELECT {waiting_in("events")} + (SELECT count(*) FROM bus.messages)
             + (SELECT count(*) FROM events.events e
                 WHERE (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id) <> %s)""", SEATS)[0][0] == 0
 
@@ -361,7 +364,7 @@ def check_books(server, load):
     except AssertionError:
         print(server.sql("""SELECT e.event_name, (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id)
             FROM events.events e WHERE (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id) <> %s LIMIT 20""", SEATS))
-        print(server.sql("SELECT 'outbox', count(*) FROM events.outbox UNION SELECT 'messages', count(*) FROM bus.messages"))
+        print(server.sql(f"SELECT 'outbox', {waiting_in('events')} UNION SELECT 'messages', count(*) FROM bus.messages"))
         print("".join(server.log[-40:]))
         raise
     assert server.sql("SELECT queue, type, reason FROM bus.dead") == []
