@@ -29,7 +29,20 @@ typedef struct TlsCertificateFiles {
 
 typedef enum TlsClients { TLS_CLIENTS_UNASKED, TLS_CLIENTS_MAY, TLS_CLIENTS_MUST } TlsClients;
 
-enum { TLS_CERTIFICATES_MAX = 64, TLS_TICKET_SEED_BYTES = 32, TLS_TICKET_HOURS = 1 };
+enum { TLS_CERTIFICATES_MAX = 64, TLS_TICKET_SECONDS = 3600 };
+
+/** Keys of session tickets. Processes forked behind tls_tickets_init take each other's tickets without ever talking:
+ *  each hour every one of them makes the next key out of the present one, and forgets that before the last. Begin with
+ *  zeroes. */
+typedef struct TlsTickets {
+    int64_t hour; /* of keys[0], since 1970; 0: not begun */
+    uint8_t state[32];
+    struct TlsTicketKey {
+        uint8_t name[16], cipher[32], mac[32];
+    } keys[2]; /* this hour's, and the last one's */
+} TlsTickets;
+
+void tls_tickets_init(TlsTickets *tickets);
 
 typedef struct TlsServerOptions {
     const TlsCertificateFiles *certificates; /* the first serves whoever names no host, or one that none is for */
@@ -37,9 +50,8 @@ typedef struct TlsServerOptions {
     Str client_ca;      /* PEM: whom clients' certificates must come from */
     TlsClients clients; /* does a client show a certificate? */
     TlsVersion version_min;
-    bool http2; /* offers h2 before http/1.1 (ALPN) */
-    /* Session tickets: processes that begin with the same seed take each other's. NULL: none are given. */
-    const uint8_t *ticket_seed;
+    bool http2;          /* offers h2 before http/1.1 (ALPN) */
+    TlsTickets *tickets; /* stays the caller's; NULL: no session is resumed */
 } TlsServerOptions;
 
 /** ERR_INVALID: the problem says which file, what is wrong, and OpenSSL's own reason with its file and line.
@@ -65,12 +77,13 @@ void tls_context_unref(TlsContext *context);
 /* --- what an operator wants to know of a context's certificates --------------------------------------------------- */
 
 typedef struct TlsCertificateFacts {
-    Str file, key_file; /* as given */
-    Str subject, names; /* "CN = …"; DNS names and addresses, comma-separated */
+    Str file, key_file;
+    Str subject, names; /* names: DNS names and addresses, with commas between */
     Instant not_before, not_after;
     bool self_signed;
-    bool chain_complete;         /* each certificate in the file is signed by the next one */
-    bool key_readable_by_others; /* the key file's permissions */
+    bool chain_complete;         /* each certificate in the file was issued by the one behind it */
+    bool key_readable_by_others; /* anybody on this machine can read or write the key's file */
+    const char *distrust;        /* why a machine with the same authorities would not believe it; NULL: it would */
 } TlsCertificateFacts;
 /** The index-th certificate; false: there are no more. Strs live in arena. */
 bool tls_certificate_facts(const TlsContext *context, size_t index, Arena *arena, TlsCertificateFacts *ret);
@@ -97,17 +110,17 @@ TlsStep tls_handshake_step(TlsStream *stream);
 TlsStep tls_read_some(TlsStream *stream, char *p, size_t n, size_t *ret);
 /** Bytes are there that no readiness of the socket will announce: read again before watching it. */
 bool tls_read_pending(const TlsStream *stream);
-/** Takes all n bytes (at most TLS_WRITE_MAX) and sends what the socket takes; TLS_WAIT: took none, because earlier
+/** Takes up to TLS_WRITE_MAX of n bytes and sends what the socket takes of them; TLS_WAIT: took none, because earlier
  *  ones are still on their way out. */
-TlsStep tls_write_some(TlsStream *stream, const char *p, size_t n);
-enum { TLS_WRITE_MAX = 256 * 1024 };
+TlsStep tls_write_some(TlsStream *stream, const char *p, size_t n, size_t *ret);
+enum { TLS_WRITE_MAX = 64 * 1024 };
 /** Sends more of what waits. TLS_DONE: nothing waits any more. */
 TlsStep tls_flush(TlsStream *stream);
 /** Bytes taken but not yet sent. */
 size_t tls_unsent(const TlsStream *stream);
 /** Says that we send no more (close_notify), behind all that was written. */
 TlsStep tls_shutdown_step(TlsStream *stream);
-/** CO_READABLE, CO_WRITABLE: what the last TLS_WAIT waits for. */
+/** CO_READABLE, CO_WRITABLE: what a TLS_WAIT waits for. */
 int tls_wants(const TlsStream *stream);
 
 /** "h2", "http/1.1", or absent. After the handshake. */
@@ -126,7 +139,8 @@ bool tls_was_plain_http(const TlsStream *stream);
 const char *tls_why(const TlsStream *stream);
 
 /* In a coroutine. Each waits until deadline_ms (clock_mono_ms; 0: only ctx's). ERR_IO: broken, tls_why says what;
- * ERR_TIMEOUT, ERR_CANCELLED as of co_wait_fd. After any error but ERR_TIMEOUT of a read the stream is of no more use. */
+ * ERR_TIMEOUT, ERR_CANCELLED as of co_wait_fd. After any error but ERR_TIMEOUT of a read the stream is of no more
+ * use. */
 CO_FN Err tls_handshake(TlsStream *stream, int64_t deadline_ms) MUST_USE;
 /** *ret is 0 at the end that the peer announced; ERR_EOF: cut off without it. */
 CO_FN Err tls_read(TlsStream *stream, char *p, size_t n, int64_t deadline_ms, size_t *ret) MUST_USE;
