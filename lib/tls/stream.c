@@ -203,12 +203,13 @@ TlsStep tls_read_some(TlsStream *stream, char *p, size_t n, size_t *ret) {
         return TLS_BROKEN;
     ERR_clear_error();
     TlsStep step = settle(stream, SSL_read_ex(stream->ssl, p, n, ret));
-    stream->dry = step != TLS_DONE;
+    stream->dry = step == TLS_WAIT;
     return step;
 }
 
 bool tls_read_pending(const TlsStream *stream) {
-    return !stream->broken && !stream->dry && SSL_has_pending(stream->ssl) == 1;
+    return !stream->dry && (stream->broken || SSL_has_pending(stream->ssl) == 1 ||
+                            (SSL_get_shutdown(stream->ssl) & SSL_RECEIVED_SHUTDOWN) != 0);
 }
 
 TlsStep tls_write_some(TlsStream *stream, const char *p, size_t n, size_t *ret) {

@@ -108,7 +108,7 @@ typedef enum TlsStep {
 TlsStep tls_handshake_step(TlsStream *stream);
 /** Up to n bytes; TLS_DONE with at least one. */
 TlsStep tls_read_some(TlsStream *stream, char *p, size_t n, size_t *ret);
-/** Bytes are there that no readiness of the socket will announce: read again before watching it. */
+/** Bytes, or an end, are there that no readiness of the socket will announce: read again before watching it. */
 bool tls_read_pending(const TlsStream *stream);
 /** Takes up to TLS_WRITE_MAX of n bytes and sends what the socket takes of them; TLS_WAIT: took none, because earlier
  *  ones are still on their way out. */
