@@ -17,6 +17,8 @@ typedef struct Settings {
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str tls_cert, tls_key, tls_client_ca, tls_client_auth, tls_min_version;
+    bool http2, http2_cleartext;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

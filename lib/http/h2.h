@@ -108,3 +108,5 @@ nghttp2_mem *h2_memory(void);
 bool h2_noise(H2Session *session);
 /** Is this frame one of those? */
 bool h2_is_noise(const nghttp2_frame *frame);
+/** … by its type alone; nghttp2 shows such frames no further. */
+bool h2_is_noise_type(uint8_t type);

@@ -16,6 +16,13 @@ static void body_wake(Exchange *ex, Err err) {
     ex->body_wait = NULL;
 }
 
+static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *head, void *data) {
+    H2Session *session = data;
+    (void)ng;
+    session->calm = h2_is_noise_type(head->type) && !h2_noise(session);
+    return session->calm ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *data) {
     (void)ng;
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
@@ -114,6 +121,7 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *data) 
 }
 
 void h2_callbacks_input(nghttp2_session_callbacks *callbacks) {
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, on_invalid_header);

@@ -45,10 +45,15 @@ bool h2_is_noise(const nghttp2_frame *frame) {
     case NGHTTP2_WINDOW_UPDATE:
         return frame->window_update.window_size_increment < DRIBBLE;
     case NGHTTP2_HEADERS:
-        return false;
+    case NGHTTP2_PRIORITY:
+        return false; /* h2_is_noise_type */
     default:
         return true;
     }
+}
+
+bool h2_is_noise_type(uint8_t type) {
+    return type == NGHTTP2_PRIORITY || type > NGHTTP2_CONTINUATION;
 }
 
 bool h2_noise(H2Session *session) {
