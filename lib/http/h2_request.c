@@ -12,6 +12,8 @@
 #include "http/chars.h"
 #include "http/h2.h"
 
+enum { HEAD_KEPT_MAX = 2048 };
+
 void h2_head_begin(H2Session *session) {
     buf_clear(&session->head);
     buf_clear(&session->pseudo);
@@ -116,7 +118,18 @@ static int head_judge(H2Session *session, bool unknown, HeadFacts *facts) {
     return status;
 }
 
-void h2_head_end(H2Session *session, int32_t id, bool has_body) {
+/* An idle session keeps no more than small ones. */
+static void head_forget(H2Session *session) {
+    Buf *all[] = {&session->head, &session->pseudo, &session->cookie};
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        if (all[i]->capacity > HEAD_KEPT_MAX) {
+            buf_done(all[i]);
+            *all[i] = buf_new(NULL, BLOCK_BIG);
+        }
+    }
+}
+
+static void head_take(H2Session *session, int32_t id, bool has_body) {
     HttpConnection *conn = session->conn;
     HttpServer *server = conn->server;
     conn->head_at = 0;
@@ -138,4 +151,9 @@ void h2_head_end(H2Session *session, int32_t id, bool has_body) {
         h2_stream_give(conn, stream);
     }
     (void)nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+}
+
+void h2_head_end(H2Session *session, int32_t id, bool has_body) {
+    head_take(session, id, has_body);
+    head_forget(session);
 }

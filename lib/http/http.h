@@ -149,8 +149,9 @@ typedef struct HttpStats {
 } HttpStats;
 HttpStats http_server_stats(const HttpServer *server);
 
-/** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path", each with "http://" or "https://" before it or not → a bound, listening, non-blocking, close-on-exec socket with
- *  SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why says what and how to mend it (static or errno text). */
+/** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path" (a scheme, http:// or https://, before it is left away) → a
+ *  bound, listening, non-blocking, close-on-exec socket with SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why
+ *  says what and how to mend it (static or errno text). */
 MUST_USE Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena);
 
 /* --- client: enough for tests, replay and health checks; the gateway's own comes later

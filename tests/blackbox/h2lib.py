@@ -53,6 +53,9 @@ class Client:
     def __init__(self, port, hello=True, settings=b"", sock=None):
         self.sock = sock or socket.create_connection(("127.0.0.1", port), timeout=30)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.pending = getattr(self.sock, "pending", lambda: 0)  # of TLS
+        self.poll = select.poll()
+        self.poll.register(self.sock, select.POLLIN)
         self.buffer, self.frames, self.closed = b"", [], False
         self.decoder, self.heads = hpack.Decoder(), {}  # stream: [fields, …]
         if hello:
@@ -77,8 +80,7 @@ class Client:
         self.send(frame(HEADERS, flags, stream, block(fields or request())))
 
     def _read(self, limit):
-        ready, _, _ = select.select([self.sock], [], [], limit)
-        if not ready:
+        if not self.pending() and not self.poll.poll(limit * 1000):
             return False
         try:
             got = self.sock.recv(65536)
