@@ -13,10 +13,13 @@ typedef struct Settings {
     Str roles;
     Str log_level, log_format;
     Str quirks_off;
-    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
+    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, memory_max_bytes, connections_max;
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    int64_t handover_ms;
+    Str pidfile, run_as;
+    bool confine;
     Str tls_cert, tls_key, tls_client_ca, tls_client_auth, tls_min_version;
     bool http2, http2_cleartext;
     Str admin_listen;

@@ -34,12 +34,15 @@ Err check_tls_clients(Ctx *ctx, Str value) {
     return ERR_OK;
 }
 
-uint64_t tls_listeners(Str listen) {
-    uint64_t mask = 0;
-    for (int i = 0; listen.p != NULL && i < 64; i++)
-        if (str_starts_with(str_trim(str_cut(&listen, ','), " "), STR("https://")))
-            mask |= (uint64_t)1 << i;
-    return mask;
+static bool is_secure(Str address) {
+    return str_starts_with(address, STR("https://"));
+}
+
+bool tls_is_wanted(Str listen) {
+    while (listen.p != NULL)
+        if (is_secure(str_trim(str_cut(&listen, ','), " ")))
+            return true;
+    return false;
 }
 
 /* --- which files -------------------------------------------------------------------------------------------------- */
@@ -143,7 +146,7 @@ static void warn_of_dates(Ctx *ctx, const TlsContext *context) {
 }
 
 Err tls_prepare(Ctx *ctx, const Settings *settings, Str listen) {
-    if (tls_listeners(listen) == 0)
+    if (!tls_is_wanted(listen))
         return ERR_OK;
     if (!in_use)
         tls_tickets_init(&tickets);
@@ -155,9 +158,22 @@ Err tls_prepare(Ctx *ctx, const Settings *settings, Str listen) {
     return ERR_OK;
 }
 
-Err tls_options(Ctx *ctx, const Settings *settings, Str listen, HttpServerOptions *options) {
+/* By what it is bound to, and not by its place: sockets may be inherited, in any order. */
+static bool speaks_tls(int fd, Str listen, Arena *arena) {
+    while (listen.p != NULL) {
+        Str address = str_trim(str_cut(&listen, ','), " ");
+        if (is_secure(address) && http_socket_listens_on(fd, address, arena))
+            return true;
+    }
+    return false;
+}
+
+Err tls_options(Ctx *ctx, const Settings *settings, Str listen, const int *fds, size_t n, HttpServerOptions *options) {
     options->http2_cleartext = settings->http2_cleartext;
-    options->tls_listeners = tls_listeners(listen);
+    options->tls_listeners = 0;
+    for (size_t i = 0; i < n && i < 64; i++)
+        if (speaks_tls(fds[i], listen, ctx->arena))
+            options->tls_listeners |= (uint64_t)1 << i;
     return options->tls_listeners == 0 ? ERR_OK : tls_context_open(ctx, settings, &options->tls);
 }
 

@@ -9,8 +9,8 @@
 Err check_tls_version(Ctx *ctx, Str value);
 Err check_tls_clients(Ctx *ctx, Str value);
 
-/** Which of the addresses in LISTEN (or another setting of its form) speak TLS: bit i for the i-th. */
-uint64_t tls_listeners(Str listen);
+/** Does any address in LISTEN (or another setting of its form) begin with https://? */
+bool tls_is_wanted(Str listen);
 
 /** Certificates and rules as settings say. ERR_INVALID: the problem names the setting, the file and what is wrong. */
 MUST_USE Err tls_context_open(Ctx *ctx, const Settings *settings, TlsContext **ret);
@@ -18,8 +18,10 @@ MUST_USE Err tls_context_open(Ctx *ctx, const Settings *settings, TlsContext **r
 /** In the parent, before the first fork: the keys of session tickets, and a look at the certificates, so that a mistake
  *  stops the start. listen: what http_listen_socket was given. */
 MUST_USE Err tls_prepare(Ctx *ctx, const Settings *settings, Str listen);
-/** In a worker: what http_server_new must know. The caller gives options->tls back when the server has it. */
-MUST_USE Err tls_options(Ctx *ctx, const Settings *settings, Str listen, HttpServerOptions *options);
+/** In a worker: what http_server_new must know of its n sockets: those bound to an https:// address of `listen` speak
+ *  TLS. The caller gives options->tls back when the server has it. */
+MUST_USE Err tls_options(Ctx *ctx, const Settings *settings, Str listen, const int *fds, size_t n,
+                         HttpServerOptions *options);
 /** SIGHUP, behind settings_reload: reads settings and files again. In the parent server is NULL, and this only looks.
  *  On failure the problem says why, and the server goes on with what it has. */
 MUST_USE Err tls_reload(Ctx *ctx, HttpServer *server);

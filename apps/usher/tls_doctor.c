@@ -47,7 +47,7 @@ static void look_at_trust(Ctx *ctx, const TlsCertificateFacts *facts, const TlsE
 void tls_examine(Ctx *ctx, const Settings *settings, Str listen, const TlsExamination *examination) {
     TlsContext *context;
     TlsCertificateFacts facts;
-    if (tls_listeners(listen) == 0)
+    if (!tls_is_wanted(listen))
         return;
     problem_clear(ctx);
     if (tls_context_open(ctx, settings, &context) != ERR_OK) {

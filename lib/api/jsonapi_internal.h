@@ -15,7 +15,7 @@ enum {
     API_INCLUDED_MAX = 10000, /* rows read for one include path */
     API_INCLUDE_DEPTH_MAX = 4,
     API_INCLUDES_MAX = 16,
-    API_BODY_MAX = 64 * 1024 * 1024,
+    API_BODY_MAX = 1024 * 1024, /* a document becomes a tree of up to 32 times its size; ours have a few kB */
 };
 
 typedef struct ApiError {
@@ -176,6 +176,12 @@ MUST_USE Err api_read_resource(ApiCall *call, const Json *document, Str id, cons
 /** 404 where the document names a related resource that is not there. */
 CO_FN Err api_check_named(ApiCall *call) MUST_USE;
 MUST_USE Err api_read_arguments(ApiCall *call, const Json *document, const Action *action, void *input);
+
+/* --- jsonapi_key.c --- */
+/** The request's key without its quotes; absent: it has none. 400 when it is none, or several. */
+MUST_USE Err api_read_key(ApiCall *call, Str *ret);
+/** An error about the key; returns ERR_INVALID. */
+Err api_key_refused(ApiCall *call, int status, const char *code, const char *why);
 
 /* --- jsonapi_etag.c --- */
 enum { ETAG_LEN = 34 };

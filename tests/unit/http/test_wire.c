@@ -35,6 +35,7 @@ static const struct {
      OK(5, "") OK_CLOSE(5, "hello"), false},
     {"a handler that says nothing", GET("/silent"), "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
      true},
+    {"an arena that is used up", GET("/greedy"), "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", true},
     {"a body over its limit", GET("/overfull"), "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", true},
 
     {"a body", POST("/echo", 5) "hello" GET_CLOSE("/hello"), OK(5, "hello") OK_CLOSE(5, "hello"), false},
@@ -92,6 +93,14 @@ static const struct {
      "GET /trace HTTP/1.1\r\nHost: t\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
      "tracestate: a=b\r\n\r\n",
      OK(39, "00-0af7651916cd43dd8448eb211c80319c-a=b"), true},
+    {"tracestate in several fields is one list",
+     "GET /trace HTTP/1.1\r\nHost: t\r\ntracestate: a=b\r\ntraceparent: "
+     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: c=d\r\n\r\n",
+     OK(43, "00-0af7651916cd43dd8448eb211c80319c-a=b,c=d"), true},
+    {"a tracestate that is none is left out",
+     "GET /trace HTTP/1.1\r\nHost: t\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+     "tracestate: a=b,A=b\r\n\r\n",
+     OK(36, "00-0af7651916cd43dd8448eb211c80319c-"), true},
 
     {"refusals come after the answers before them", GET("/hello") "GET /x HTTP/3.0\r\n\r\n",
      OK(5, "hello") REFUSED("505 HTTP Version Not Supported"), false},
