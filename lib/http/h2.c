@@ -124,9 +124,16 @@ void h2_stream_give(HttpConnection *conn, H2Stream *stream) {
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-/* What is behind a fatal error is not looked at; GOAWAY says so, and the connection ends when that is out. */
+/* What is behind a fatal error is not looked at; GOAWAY says so, and the connection ends when that is out. No stream will
+ * hear of its client again. */
 static void fail(H2Session *session, uint32_t code) {
     session->failed = true;
+    for (Exchange *ex = session->conn->first; ex != NULL; ex = ex->next) {
+        if (ex->stream->closed)
+            continue;
+        (void)nghttp2_session_set_stream_user_data(session->ng, ex->stream->id, NULL);
+        h2_stream_lost(ex);
+    }
     session->conn->unread = true;
     session->conn->server->stats.protocol_errors++;
     if (session->conn->server->options.observer != NULL)

@@ -91,6 +91,8 @@ void h2_head_field(H2Session *session, Str name, Str value);
 void h2_head_end(H2Session *session, int32_t id, bool has_body);
 
 /* h2_input.c */
+/** nghttp2 knows its stream no more: who waits looks, and what only reads ends. */
+void h2_stream_lost(Exchange *ex);
 void h2_callbacks_input(nghttp2_session_callbacks *callbacks);
 CO_FN Err h2_body_next(Exchange *ex, Str *ret) MUST_USE;
 

@@ -101,13 +101,7 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *data)
     return 0;
 }
 
-/* Both sides have ended it, or one has reset it. */
-static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *data) {
-    Exchange *ex = exchange_of(ng, id);
-    (void)data;
-    (void)code;
-    if (ex == NULL)
-        return 0;
+void h2_stream_lost(Exchange *ex) {
     bool answered = ex->stream->out_done;
     ex->stream->closed = true;
     body_wake(ex, ex->stream->input_ended ? ERR_OK : ERR_EOF);
@@ -117,6 +111,15 @@ static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *data) 
     /* As when a connection goes: what only reads is of no use now, what writes goes on. */
     if (!answered && ex->safe && ex->body_ended)
         co_cancel(ex->co);
+}
+
+/* Both sides have ended it, or one has reset it. */
+static int on_close(nghttp2_session *ng, int32_t id, uint32_t code, void *data) {
+    Exchange *ex = exchange_of(ng, id);
+    (void)data;
+    (void)code;
+    if (ex != NULL)
+        h2_stream_lost(ex);
     return 0;
 }
 
