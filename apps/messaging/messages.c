@@ -2,8 +2,8 @@
  * messages.c - the messages and who receives them.
  *
  * How to add one: 1. a struct and an extern in messages.h; 2. its fields and MessageType here, in the order they stand
- * on the wire; 3. a line in MESSAGES[]; 4. a line in BINDINGS[] for each queue that wants it; 5. a recording or a
- * hand-made example in tests/unit/messaging.
+ * on the wire; 3. a line in MESSAGES[]; 4. a line in BINDINGS[] for each queue that wants it, and in ENDPOINTS[] for
+ * each endpoint of the broker; 5. a recording or a hand-made example in tests/unit/messaging.
  *
  * What may be missing is what the old consumers took without (contracts/messages/faults.json, faults2.json): their
  * defaults were the zero values of .NET, and the contexts' own validations judge those.
@@ -70,6 +70,16 @@ const MessageType *const MESSAGES[] = {
 const Binding BINDINGS[] = {
     {"tickets-inbox-events", &MESSAGE_EVENT_UPSERTED},
     {"tickets-inbox-events", &MESSAGE_TICKETS_EVENT_UPSERTED},
+    {"tickets-inbox-users", &MESSAGE_USER_UPSERTED},
+    {0},
+};
+
+/* As recorded (contracts/topology.json). Nothing consumes the two inboxes' types: what arrives there is skipped. */
+const Binding ENDPOINTS[] = {
+    {"event", &MESSAGE_EVENT_UPSERTED},
+    {"event", &MESSAGE_TICKETS_EVENT_UPSERTED},
+    {"user", &MESSAGE_USER_UPSERTED},
+    {"tickets-inbox-events", &MESSAGE_EVENT_UPSERTED},
     {"tickets-inbox-users", &MESSAGE_USER_UPSERTED},
     {0},
 };

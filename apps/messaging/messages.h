@@ -35,5 +35,7 @@ extern const MessageType MESSAGE_USER_UPSERTED;
 
 /** All of them, NULL-ended: for schemas, documents and tests. */
 extern const MessageType *const MESSAGES[];
-/** Which queue receives what in this system. */
+/** Which queue receives what where Postgres carries the messages. */
 extern const Binding BINDINGS[];
+/** Which endpoint receives what on the old system's broker: an exchange and a queue of that name each. */
+extern const Binding ENDPOINTS[];

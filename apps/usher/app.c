@@ -10,6 +10,7 @@
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
 #include "telemetry/instrument.h"
+#include "usher/amqp.h"
 
 #define BUS_WRITERS 4
 
@@ -61,6 +62,7 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
         .observer = telemetry_pg_observer(),
+        .pooled = app->settings->database_pooled,
     };
     TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
     return engine_new(app->loop, context, app->pools[at], &app->engines[at]);
@@ -74,7 +76,11 @@ Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *
         if (contexts == NULL || is_wanted(contexts, CONTEXTS[i]->name))
             TRY(open_context(app, CONTEXTS[i], i));
     PgPool *bus = app_pool(app, "bus");
-    return bus == NULL ? ERR_OK : transport_pg_new(loop, bus, BINDINGS, &app->transport);
+    if (bus == NULL)
+        return ERR_OK;
+    if (settings->amqp_url.n > 0)
+        return app_open_amqp(app);
+    return transport_pg_new(loop, bus, BINDINGS, &app->transport);
 }
 
 void app_close(App *app) {

@@ -23,6 +23,7 @@ typedef struct App {
     PgPool *pools[CONTEXTS_MAX];
     Engine *engines[CONTEXTS_MAX];
     Transport *transport;
+    const Binding *endpoints; /* on the broker, ended by queue == NULL; NULL: Postgres carries the messages */
 } App;
 
 /** Connects to the named contexts (NULL-ended list; NULL: all) on the loop. Problems that a retry can mend are not

@@ -16,6 +16,13 @@ const Command COMMANDS[] = {
          "this one; should it not serve within\nHANDOVER_TIMEOUT, this one goes on. Sockets that systemd passes as "
          "http or "
          "admin (sd_listen_fds) are served\ninstead of LISTEN and ADMIN_LISTEN."},
+    {ROW(gateway), .arguments = "[check]", .arguments_max = 1, .subcommands = "check",
+     .brief = "stand in front of the old system, and pass its traffic on unchanged",
+     .doc =
+         "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
+         "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
+         "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
+         "each route"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "
@@ -49,6 +56,14 @@ const Command COMMANDS[] = {
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
             "off."},
+    {ROW(bus), .arguments = "status|dead list|show|retry|discard [LETTERS...]", .arguments_min = 1, .arguments_max = -1,
+     .subcommands = "status dead", .brief = "what waits between the contexts, and what was put aside",
+     .doc = "status        outboxes and queues: how many messages wait, and for how long\n"
+            "dead list     dead letters, grouped by queue, type and reason\n"
+            "dead show     body, headers and fault of the letters named, or of those that --queue and --reason leave\n"
+            "dead retry    puts letters back into their queues under their own ids, behind what waits there; may be "
+            "killed and\n              repeated: none is put back twice, none has a second effect\n"
+            "dead discard  deletes letters"},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
     {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",

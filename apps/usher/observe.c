@@ -75,6 +75,10 @@ static Err open_telemetry(const Settings *s, const TelemetryRole *roles, Arena *
     return telemetry_open(&config, roles);
 }
 
+static bool serves_clients(const char *role) {
+    return strcmp(role, "http") == 0 || strcmp(role, "gateway") == 0;
+}
+
 Err observe_prepare(const Settings *settings, const Role *roles) {
     static Arena *arena; /* the URLs composed here are used as long as the process lives */
     static TelemetryRole telemetry_roles[8];
@@ -85,8 +89,11 @@ Err observe_prepare(const Settings *settings, const Role *roles) {
             (TelemetryRole){.name = role->name, .count = role->count, .serves = strcmp(role->name, "telemetry") != 0};
     }
     /* Where clients are served, only that decides whether they should come here. */
-    for (size_t i = 0; roles[0].count > 0 && i < n; i++)
-        telemetry_roles[i].serves = strcmp(telemetry_roles[i].name, "http") == 0;
+    bool clients = false;
+    for (size_t i = 0; i < n; i++)
+        clients = clients || (telemetry_roles[i].count > 0 && serves_clients(telemetry_roles[i].name));
+    for (size_t i = 0; clients && i < n; i++)
+        telemetry_roles[i].serves = serves_clients(telemetry_roles[i].name);
     telemetry_roles[n] = (TelemetryRole){0};
     if (observe_process_count(settings) == 0)
         return ERR_OK;
@@ -112,19 +119,14 @@ static bool report_pools(void) {
 
 /* Only the relay's worker asks: one answer a machine is enough. */
 static CO_FN void report_outbox(Ctx *ctx, Engine *engine) {
-    const Statement *statement;
-    PgResult result;
-    if (engine_outbox(engine) == NULL ||
-        engine_statement(engine, "outbox_state",
-                         "SELECT count(*), coalesce((extract(epoch FROM clock_timestamp() - min(appended_at)) * 1e9)"
-                         "::bigint, 0) FROM (SELECT appended_at FROM {schema}.outbox ORDER BY position LIMIT 100000) o",
-                         false, &statement) != ERR_OK)
+    OutboxState state;
+    if (engine_outbox(engine) == NULL)
         return;
     ctx->deadline_ms = clock_mono_ms() + OUTBOX_QUERY_MS;
-    if (pg_query(engine_pool(engine), statement, NULL, &result) == ERR_OK) {
+    if (outbox_state(engine, &state) == ERR_OK) {
         const Label context = {"usher.context", engine_context(engine)->name, 0};
-        metric_set(METRIC_OUTBOX_DEPTH, pg_i64(&result, 0, 0), &context, 1);
-        metric_set(METRIC_OUTBOX_AGE, pg_i64(&result, 0, 1), &context, 1);
+        metric_set(METRIC_OUTBOX_DEPTH, state.depth, &context, 1);
+        metric_set(METRIC_OUTBOX_AGE, state.age_ns, &context, 1);
     }
     ctx->deadline_ms = 0;
 }

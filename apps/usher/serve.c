@@ -2,6 +2,7 @@
  * serve.c - the roles: what a worker of each kind sets up, and how it ends.
  *
  *   http     serves clients on its own listening sockets (listeners.h)
+ *   gateway  stands in front of the old and the new side: gateway_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
@@ -14,7 +15,9 @@
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
+#include "usher/amqp.h"
 #include "usher/app.h"
+#include "usher/gateway_role.h"
 #include "usher/listeners.h"
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
@@ -32,8 +35,10 @@ static struct {
     CompatApp compat;
     CompatStyle style;
     Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
-    Consumer consumers[CONTEXTS_MAX];
-    Co *loops[CONTEXTS_MAX];
+    Pipeline pipelines[CONSUMED_QUEUES_MAX];
+    int64_t redeliver_ms[REDELIVERIES_MAX + 1];
+    Consumer consumers[CONSUMED_QUEUES_MAX];
+    Co *loops[CONTEXTS_MAX + CONSUMED_QUEUES_MAX];
     size_t n_loops;
 } self;
 
@@ -139,7 +144,9 @@ static Err start_relay(Worker *worker) {
         *relay = (Relay){.engine = self.app.engines[i],
                          .transport = self.app.transport,
                          .batch = (size_t)settings->relay_batch,
-                         .poll_ms = settings->relay_poll_ms};
+                         .poll_ms = settings->relay_poll_ms,
+                         .index = worker->index,
+                         .count = (int)settings->relay_workers};
         TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -150,14 +157,15 @@ static Err start_consume(Worker *worker) {
     listeners_close_but(NULL, 0);
     observe_attach(worker);
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
-    for (const char *const *queue = queues; *queue != NULL; queue++) {
+    size_t n = app_pipelines(&self.app, self.pipelines);
+    for (size_t i = 0; i < n; i++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.name = *queue,
+        *consumer = (Consumer){.pipeline = &self.pipelines[i],
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .subscriptions = CORE_TICKETS_SUBSCRIPTIONS,
-                               .batch = (size_t)settings->consumer_batch};
+                               .batch = (size_t)settings->consumer_batch,
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
+                               .inbox_keep_ms = settings->inbox_keep_ms};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -215,7 +223,11 @@ static Err check_declarations(void) {
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
-    return ERR_OK;
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+    if (pipeline_verify(CORE_TICKETS_PIPELINES, &mistakes) == 0)
+        return ERR_OK;
+    LOG_E(NULL, "pipelines contradict the rest", F_STR("mistakes", buf_str(&mistakes)));
+    return ERR_INTERNAL;
 }
 
 static Err open_listeners(const Settings *settings) {
@@ -234,6 +246,7 @@ static Err open_listeners(const Settings *settings) {
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
         TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
+    TRY(gateway_role_prepare(settings, count_of(settings, "gateway", settings->gateway_workers), arena));
     size_t closed = heirlooms_close_untaken();
     if (closed > 0)
         LOG_I(NULL, "sockets that nobody here wants were closed", F_INT("sockets", (int64_t)closed));
@@ -259,6 +272,8 @@ static Err reload(void *data) {
     Err err = settings_reload(&ctx, &mistakes);
     if (err == ERR_OK)
         err = tls_reload(&ctx, NULL);
+    if (err == ERR_OK)
+        err = gateway_role_check();
     if (err == ERR_OK)
         LOG_I(NULL, "reloaded");
     else
@@ -289,8 +304,13 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = start_http,
          .drain = drain_http,
          .reload = reload_http},
+        {.name = "gateway",
+         .count = count_of(settings, "gateway", settings->gateway_workers),
+         .start = gateway_role_start,
+         .drain = gateway_role_drain,
+         .reload = gateway_role_reload},
         {.name = "relay",
-         .count = count_of(settings, "relay", 1),
+         .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,
          .drain = drain_loops,
          .reload = reload_worker},

@@ -7,6 +7,8 @@
 #include "usher/settings.h"
 
 #include "legacy/quirks.h"
+#include "usher/amqp.h"
+#include "usher/gateway_role.h"
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
 #include "usher/tls.h"
@@ -19,9 +21,10 @@ static Err check_role_names(Ctx *ctx, Str value) {
     Str rest = value;
     while (rest.p != NULL) {
         Str role = str_trim(str_cut(&rest, ','), " ");
-        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume"))
-            return ctx_problem(ctx, ERR_INVALID, "ROLES", "there is no role \"%.*s\"; roles are http, relay, consume",
-                               STR_ARG(role));
+        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
+            !str_eq_c(role, "gateway"))
+            return ctx_problem(ctx, ERR_INVALID, "ROLES",
+                               "there is no role \"%.*s\"; roles are http, relay, consume, gateway", STR_ARG(role));
     }
     return ERR_OK;
 }
@@ -54,6 +57,39 @@ const Setting SETTINGS[] = {
      .offset = S(bus_database_url),
      .secret = true,
      .doc = "Postgres of the built-in message transport; default DATABASE_URL."},
+    {.env = "AMQP_URL",
+     .kind = SETTING_URL,
+     .offset = S(amqp_url),
+     .secret = true,
+     .check = check_amqp_url,
+     .doc = "The old system's RabbitMQ, e.g. amqp://user:password@host:5672/vhost; unset: Postgres carries the "
+            "messages."},
+    {.env = "AMQP_QUEUES",
+     .kind = SETTING_TEXT,
+     .offset = S(amqp_queues),
+     .fallback = "event,user,tickets-inbox-events,tickets-inbox-users",
+     .check = check_amqp_queues,
+     .doc = "Which of the old system's endpoints usher is: names, or NAME=QUEUE to consume the same messages from a "
+            "queue of its own beside the old service; none: it only publishes."},
+    {.env = "AMQP_PREFETCH",
+     .kind = SETTING_INT,
+     .offset = S(amqp_prefetch),
+     .fallback = "512",
+     .min = 1,
+     .max = 65535,
+     .doc = "Messages of each queue that the broker may send ahead of their acknowledgement."},
+    {.env = "AMQP_EXCLUSIVE",
+     .kind = SETTING_BOOL,
+     .offset = S(amqp_exclusive),
+     .fallback = "false",
+     .doc = "Consume each queue alone, over all machines: other ushers stand by, an old service cannot start. Keeps "
+            "the order where several ushers consume."},
+    {.env = "AMQP_QUEUE_TYPE",
+     .kind = SETTING_TEXT,
+     .offset = S(amqp_queue_type),
+     .fallback = "classic",
+     .check = check_amqp_queue_type,
+     .doc = "classic (as the old system declares them) or quorum; an existing queue of the other type is refused."},
     {.env = "SET_ROLE",
      .kind = SETTING_BOOL,
      .offset = S(set_role),
@@ -182,6 +218,33 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 1000000,
      .doc = "Client connections per HTTP worker; further ones wait in the backlog."},
+    {.env = "DATABASE_POOLED",
+     .kind = SETTING_BOOL,
+     .offset = S(database_pooled),
+     .fallback = "false",
+     .doc =
+         "A pooler in transaction mode (PgBouncer) stands before Postgres: no prepared statements, no LISTEN (relays "
+         "and consumers poll), no SET ROLE (set SET_ROLE=false)."},
+    {.env = "REDELIVER",
+     .kind = SETTING_TEXT,
+     .offset = S(redeliver),
+     .fallback = "",
+     .check = check_delays,
+     .doc = "Further attempts at a message after the immediate ones, e.g. 5m,15m,1h; its aggregate waits with it."},
+    {.env = "INBOX_KEEP",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(inbox_keep_ms),
+     .fallback = "30d",
+     .min = 60000,
+     .max = 366LL * 24 * 3600 * 1000,
+     .doc = "How long the inbox knows a message's id; a repetition that comes later has a second effect."},
+    {.env = "RELAY_WORKERS",
+     .kind = SETTING_INT,
+     .offset = S(relay_workers),
+     .fallback = "1",
+     .min = 1,
+     .max = 16,
+     .doc = "How many relay processes share out the aggregates of each outbox."},
     {.env = "RELAY_BATCH",
      .kind = SETTING_INT,
      .offset = S(relay_batch),
@@ -217,6 +280,60 @@ const Setting SETTINGS[] = {
      .min = 1000,
      .max = 86400000,
      .doc = "See RESTART_INTENSITY."},
+    {.env = "GATEWAY_LISTEN",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_listen),
+     .fallback = "127.0.0.1:8080",
+     .doc = "Where the gateway serves; written as LISTEN."},
+    {.env = "GATEWAY_WORKERS",
+     .kind = SETTING_INT,
+     .offset = S(gateway_workers),
+     .fallback = "1",
+     .min = 1,
+     .max = 256,
+     .doc = "How many single-threaded gateway workers."},
+    {.env = "LEGACY_URL",
+     .kind = SETTING_TEXT,
+     .offset = S(legacy_url),
+     .check = check_upstream_urls,
+     .reload = true,
+     .doc =
+         "The old system behind the gateway: http://host:port or unix:/path, several instances separated by commas."},
+    {.env = "NEW_URL",
+     .kind = SETTING_TEXT,
+     .offset = S(new_url),
+     .check = check_upstream_urls,
+     .reload = true,
+     .doc = "The new system behind the gateway; default: the http role of the same usher."},
+    {.env = "GATEWAY_ROUTES",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_routes),
+     .reload = true,
+     .doc = "A JSON file of upstreams and routes (docs/gateway.md); `usher gateway check` explains it."},
+    {.env = "GATEWAY_TRUSTED_PROXIES",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_trusted_proxies),
+     .check = check_networks,
+     .reload = true,
+     .doc = "Networks whose Forwarded and X-Forwarded-* fields are continued, with commas between; all others' are "
+            "replaced."},
+    {.env = "GATEWAY_PROXY_PROTOCOL",
+     .kind = SETTING_BOOL,
+     .offset = S(gateway_proxy_protocol),
+     .fallback = "false",
+     .doc = "Every connection to GATEWAY_LISTEN begins with a PROXY protocol header (version 1 or 2); others are "
+            "refused."},
+    {.env = "GATEWAY_ACCESS_LOG",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_access_log),
+     .fallback = "off",
+     .doc = "A line for each request: off, stdout or a path, which is opened anew on SIGHUP."},
+    {.env = "GATEWAY_ACCESS_FORMAT",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_access_format),
+     .fallback = "json",
+     .check = check_access_format,
+     .doc = "json or combined (Apache's)."},
     {.env = "HANDOVER_TIMEOUT",
      .kind = SETTING_DURATION_MS,
      .offset = S(handover_ms),

@@ -14,9 +14,19 @@ typedef struct Settings {
     Str log_level, log_format;
     Str quirks_off;
     int64_t drain_ms, request_ms, idle_ms, body_max_bytes, memory_max_bytes, connections_max;
-    int64_t relay_batch, relay_poll_ms, consumer_batch;
+    Str redeliver;
+    int64_t inbox_keep_ms;
+    bool database_pooled;
+    int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str gateway_listen, legacy_url, new_url, gateway_routes, gateway_trusted_proxies;
+    Str gateway_access_log, gateway_access_format;
+    int64_t gateway_workers;
+    bool gateway_proxy_protocol;
+    Str amqp_url, amqp_queues, amqp_queue_type;
+    int64_t amqp_prefetch;
+    bool amqp_exclusive;
     int64_t handover_ms;
     Str pidfile, run_as;
     bool confine;
@@ -33,6 +43,13 @@ typedef struct Settings {
 } Settings;
 
 extern const Setting SETTINGS[];
+
+#define REDELIVERIES_MAX 16
+/** "5m,15m" as DELAYS in ret, of REDELIVERIES_MAX + 1; NULL where the text is empty. */
+const int64_t *settings_delays(Str text, int64_t *ret);
+
+/* Checks of the message settings (bus_settings.c). */
+Err check_delays(Ctx *ctx, Str value);
 
 /** The URL of a context by its database_env, falling back to DATABASE_URL; absent when neither is set. */
 Str settings_database_url(const Settings *settings, const char *database_env);

@@ -13,10 +13,12 @@
 
 #include "base/heap.h"
 #include "http/h2.h"
+#include "http/proxy_protocol.h"
 
 typedef enum Deadline {
     DEADLINE_NONE,
     DEADLINE_IDLE,
+    DEADLINE_PROXY,
     DEADLINE_HANDSHAKE,
     DEADLINE_HEAD,
     DEADLINE_WRITE,
@@ -110,7 +112,10 @@ static void connection_finish(HttpConnection *conn) {
 static Deadline deadline_of(const HttpConnection *conn, int64_t *ret_at) {
     Deadline which = DEADLINE_NONE;
     *ret_at = 0;
-    if (conn->input == IN_LINGER) {
+    if (conn->awaits_proxy) {
+        *ret_at = conn->head_at;
+        which = DEADLINE_PROXY;
+    } else if (conn->input == IN_LINGER) {
         *ret_at = conn->linger_at;
         which = DEADLINE_LINGER;
     } else if (conn->out_blocked) {
@@ -181,7 +186,11 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
         connection_abort(conn);
         return;
     }
-    if (conn->input == IN_HANDSHAKE)
+    if (conn->awaits_proxy) {
+        proxy_header_read(conn);
+        if (conn->input == IN_HANDSHAKE && !conn->awaits_proxy) /* its time begins now */
+            conn->head_at = clock_mono_ms() + conn->server->options.limits.head_timeout_ms;
+    } else if (conn->input == IN_HANDSHAKE)
         secure_handshake(conn);
     else if ((events & UV_READABLE) != 0 || secure_pending(conn))
         input_read(conn);
@@ -240,6 +249,10 @@ void connection_settle(HttpConnection *conn) {
 }
 
 void connection_nudge(HttpConnection *conn) {
+    if (conn->awaits_proxy) {
+        connection_abort(conn);
+        return;
+    }
     if (conn->input == IN_H2) {
         h2_drain(conn);
         return;
@@ -291,6 +304,9 @@ void connection_open(HttpServer *server, int fd, const char *peer, bool secure) 
     conn->input = secure ? IN_HANDSHAKE : IN_HEAD;
     conn->head_at = secure ? clock_mono_ms() + server->options.limits.head_timeout_ms : 0;
     conn->idle_at = clock_mono_ms() + server->options.limits.idle_timeout_ms;
+    conn->awaits_proxy = server->options.proxy_protocol;
+    if (conn->awaits_proxy)
+        conn->head_at = clock_mono_ms() + server->options.limits.head_timeout_ms;
     memcpy(conn->peer, peer, sizeof(conn->peer));
     conn->next = server->connections;
     if (conn->next != NULL)

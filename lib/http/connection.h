@@ -57,6 +57,7 @@ struct HttpConnection {
     bool blocked; /* a complete head waits for exchanges before it */
     bool resume;  /* input waits to be looked at in the turn's hook */
     bool out_blocked;
+    bool awaits_proxy; /* a PROXY header must come before anything else: proxy_protocol.c */
     Block *in, *out;
     BodyInput body;
     Exchange *first, *last; /* in work, in order of arrival */
@@ -85,8 +86,11 @@ struct Exchange {
     int64_t body_waited_ms;
     int64_t began_ns; /* for the observer */
     bool adopted, safe, keep_alive, body_ended, continue_sent, stream_open, adopt_failed;
-    H2Stream *stream; /* NULL: HTTP/1.1 */
-    int refusal;      /* of a stream's head: the status to answer with, instead of asking the handler */
+    BodyKind stream_kind; /* how a streamed answer goes out; BODY_NONE: it has no body */
+    uint64_t stream_left; /* BODY_LENGTH: bytes that must still come */
+    Buf trailers;         /* of the request, where the handler wants them */
+    H2Stream *stream;     /* NULL: HTTP/1.1 */
+    int refusal;          /* of a stream's head: the status to answer with, instead of asking the handler */
 };
 
 struct HttpServer {
@@ -182,6 +186,14 @@ CO_FN Err exchange_turn(Exchange *ex) MUST_USE;
 /* body.c */
 /** When the client must have sent more of the body than `received`, at the latest. */
 int64_t body_deadline(const Exchange *ex, uint64_t received, int64_t now);
+/* pass.c */
+/** True for fields that belong to one connection (RFC 9110 §7.6.1), `listed` being the values of Connection. */
+bool field_is_hop(Str name, const Str *listed, size_t n_listed);
+enum { LISTED_MAX = 8 };
+/** The values of an answer's Connection fields; how many. */
+size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]);
+/** How an answer's body goes out to this client. */
+BodyKind pass_kind(const Request *req, const UpstreamAnswer *answer);
 
 /* answer.c */
 typedef enum Framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_NONE } Framing;

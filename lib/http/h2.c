@@ -124,8 +124,8 @@ void h2_stream_give(HttpConnection *conn, H2Stream *stream) {
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
-/* What is behind a fatal error is not looked at; GOAWAY says so, and the connection ends when that is out. No stream will
- * hear of its client again. */
+/* What is behind a fatal error is not looked at; GOAWAY says so, and the connection ends when that is out. No stream
+ * will hear of its client again. */
 static void fail(H2Session *session, uint32_t code) {
     session->failed = true;
     for (Exchange *ex = session->conn->first; ex != NULL; ex = ex->next) {

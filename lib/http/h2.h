@@ -40,6 +40,12 @@ struct H2Session {
     bool calm; /* the client did too much for nothing */
 };
 
+/* A list of fields for nghttp2. */
+typedef struct H2Fields {
+    nghttp2_nv *p;
+    size_t n;
+} H2Fields;
+
 struct H2Stream {
     H2Stream *next; /* among the free ones */
     int32_t id;
@@ -47,10 +53,11 @@ struct H2Stream {
     Buf in, handed; /* arrived; held by the handler */
     uint64_t received, decoded;
     bool input_ended;
-    Str out;       /* to be sent, in the handler's memory */
-    bool out_last; /* nothing follows it */
-    bool out_idle; /* nghttp2 waits to be told of more */
-    bool out_done; /* the end has been written */
+    Str out;                      /* to be sent, in the handler's memory */
+    const H2Fields *out_trailers; /* behind it; NULL: none */
+    bool out_last;                /* nothing follows it */
+    bool out_idle;                /* nghttp2 waits to be told of more */
+    bool out_done;                /* the end has been written */
 };
 
 enum {
@@ -101,7 +108,11 @@ void h2_callbacks_output(nghttp2_session_callbacks *callbacks);
 CO_FN void h2_answer(Exchange *ex);
 CO_FN Err h2_stream_begin(Exchange *ex) MUST_USE;
 CO_FN Err h2_stream_write(Exchange *ex, Str piece) MUST_USE;
-CO_FN Err h2_stream_end(Exchange *ex) MUST_USE;
+/** trailers: field lines; empty: none. */
+CO_FN Err h2_stream_end(Exchange *ex, Str trailers) MUST_USE;
+/** response_interim and response_pass_begin for a stream. */
+CO_FN Err h2_interim(Exchange *ex, const UpstreamAnswer *answer) MUST_USE;
+CO_FN Err h2_pass_begin(Exchange *ex, const UpstreamAnswer *answer) MUST_USE;
 
 /* h2_limits.c */
 void h2_limits_set(nghttp2_option *option);

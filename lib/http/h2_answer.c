@@ -10,6 +10,28 @@
 
 /* --- bodies ------------------------------------------------------------------------------------------------------- */
 
+static void waiter_wake(Exchange *ex) {
+    if (ex->out_wait != NULL)
+        wait_wake(ex->out_wait, ERR_OK);
+    ex->out_wait = NULL;
+}
+
+/* Trailers end a stream instead of its last DATA frame, which is left out where it would be empty: on_body_send does
+ * not see it then. */
+static void end_of_body(nghttp2_session *ng, Exchange *ex, uint32_t *flags) {
+    H2Stream *stream = ex->stream;
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (stream->out_trailers == NULL)
+        return;
+    *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+    if (nghttp2_submit_trailer(ng, stream->id, stream->out_trailers->p, stream->out_trailers->n) != 0)
+        *flags &= ~(uint32_t)NGHTTP2_DATA_FLAG_NO_END_STREAM; /* a body without its trailers is still whole */
+    else
+        stream->out_done = true;
+    if (stream->out.n == 0)
+        waiter_wake(ex);
+}
+
 static ssize_t on_body_ask(nghttp2_session *ng, int32_t id, uint8_t *out, size_t n, uint32_t *flags,
                            nghttp2_data_source *source, void *data) {
     Exchange *ex = nghttp2_session_get_stream_user_data(ng, id);
@@ -25,7 +47,7 @@ static ssize_t on_body_ask(nghttp2_session *ng, int32_t id, uint8_t *out, size_t
     size_t taken = MIN_OF(n, stream->out.n);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     if (stream->out_last && taken == stream->out.n)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        end_of_body(ng, ex, flags);
     return (ssize_t)taken;
 }
 
@@ -42,11 +64,9 @@ static int on_body_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
     block_append(conn->out, (Str){(const char *)head, 9});
     block_append(conn->out, str_slice(stream->out, 0, n));
     stream->out = str_slice(stream->out, n, stream->out.n);
-    stream->out_done = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
-    if (stream->out.n == 0 && ex->out_wait != NULL) {
-        wait_wake(ex->out_wait, ERR_OK);
-        ex->out_wait = NULL;
-    }
+    stream->out_done = stream->out_done || (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (stream->out.n == 0)
+        waiter_wake(ex);
     return 0;
 }
 
@@ -56,12 +76,7 @@ void h2_callbacks_output(nghttp2_session_callbacks *callbacks) {
 
 /* --- heads -------------------------------------------------------------------------------------------------------- */
 
-typedef struct Fields {
-    nghttp2_nv *p;
-    size_t n;
-} Fields;
-
-static void field_add(Fields *fields, Str name, Str value) {
+static void field_add(H2Fields *fields, Str name, Str value) {
     fields->p[fields->n++] = (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n,
                                           NGHTTP2_NV_FLAG_NONE};
 }
@@ -76,8 +91,19 @@ static bool is_connection_field(Str name) {
     return false;
 }
 
+static char lower(char letter) {
+    return (char)(letter >= 'A' && letter <= 'Z' ? letter + ('a' - 'A') : letter);
+}
+
+static size_t lines_in(Str text) {
+    size_t lines = 0;
+    for (size_t i = 0; i < text.n; i++)
+        lines += text.p[i] == '\n';
+    return lines;
+}
+
 /* The lines "Name: value\r\n" of a handler; the text is ours to write lower case into. */
-static void fields_of_lines(Fields *fields, char *text, size_t n) {
+static void fields_of_lines(H2Fields *fields, char *text, size_t n) {
     Str rest = {text, n};
     while (rest.n > 0) {
         Str line = str_cut(&rest, '\r'), value = line;
@@ -85,9 +111,9 @@ static void fields_of_lines(Fields *fields, char *text, size_t n) {
         Str name = str_cut(&value, ':');
         char *letters = text + (name.p - text);
         for (size_t i = 0; i < name.n; i++)
-            letters[i] = (char)(letters[i] >= 'A' && letters[i] <= 'Z' ? letters[i] + ('a' - 'A') : letters[i]);
+            letters[i] = lower(letters[i]);
         if (!is_connection_field(name))
-            field_add(fields, name, str_slice(value, 1, value.n));
+            field_add(fields, name, str_trim(value, " \t"));
     }
 }
 
@@ -96,10 +122,8 @@ static Err head_submit(Exchange *ex, int64_t length, bool has_body) {
     const HttpServer *server = ex->conn->server;
     const Response *res = &ex->res;
     Arena *arena = ex->req.ctx->arena;
-    size_t lines = 0;
-    for (size_t i = 0; i < res->head.n; i++)
-        lines += res->head.p[i] == '\n';
-    Fields fields = {ARENA_ARRAY(arena, nghttp2_nv, lines + 4), 0};
+    size_t lines = lines_in(buf_str(&res->head));
+    H2Fields fields = {ARENA_ARRAY(arena, nghttp2_nv, lines + 4), 0};
     Str text = arena_str(arena, buf_str(&res->head)), status = arena_printf(arena, "%d", res->status);
     Str n = length < 0 ? STR("") : arena_printf(arena, "%lld", (long long)length);
     if (fields.p == NULL || text.p == NULL || status.p == NULL || n.p == NULL)
@@ -175,6 +199,7 @@ CO_FN Err h2_stream_begin(Exchange *ex) {
     TRY(head_submit(ex, -1, has_body));
     res->streaming = true;
     ex->stream_open = true;
+    ex->stream_kind = has_body ? BODY_CHUNKED : BODY_NONE;
     return ERR_OK;
 }
 
@@ -189,11 +214,90 @@ CO_FN Err h2_stream_write(Exchange *ex, Str piece) {
     return err;
 }
 
-CO_FN Err h2_stream_end(Exchange *ex) {
+CO_FN Err h2_stream_end(Exchange *ex, Str trailers) {
+    Arena *arena = ex->req.ctx->arena;
+    H2Stream *stream = ex->stream;
+    H2Fields fields = {NULL, 0};
     if (gone(ex))
         return ERR_EOF;
-    ex->stream->out_last = true;
-    TRY(drained(ex));
-    ex->stream_open = false;
+    if (trailers.n > 0 && !stream->out_done) {
+        Str text = arena_str(arena, trailers);
+        fields.p = ARENA_ARRAY(arena, nghttp2_nv, lines_in(trailers));
+        if (fields.p == NULL || text.p == NULL)
+            return ERR_NO_MEMORY;
+        fields_of_lines(&fields, (char *)(uintptr_t)text.p, text.n);
+    }
+    stream->out_trailers = fields.n > 0 ? &fields : NULL;
+    stream->out_last = true;
+    Err err = drained(ex);
+    stream->out_trailers = NULL;
+    ex->stream_open = err != ERR_OK;
+    return err;
+}
+
+/* --- answers of another server ------------------------------------------------------------------------------------ */
+
+/* Status and fields as they came, in lower case, without what belongs to the other connection. */
+static Err pass_fields(Exchange *ex, const UpstreamAnswer *answer, bool keeps_length, H2Fields *ret) {
+    Arena *arena = ex->req.ctx->arena;
+    Str listed[LISTED_MAX];
+    size_t n_listed = fields_listed(answer, listed);
+    Str own = arena_str(arena, buf_str(&ex->res.head)), status = arena_printf(arena, "%d", answer->status);
+    *ret = (H2Fields){ARENA_ARRAY(arena, nghttp2_nv, answer->header_count + lines_in(own) + 1), 0};
+    if (ret->p == NULL || own.p == NULL || status.p == NULL)
+        return ERR_NO_MEMORY;
+    field_add(ret, STR(":status"), status);
+    for (size_t i = 0; i < answer->header_count; i++) {
+        Str name = arena_str(arena, answer->headers[i].name);
+        if (name.p == NULL)
+            return ERR_NO_MEMORY;
+        char *letters = (char *)(uintptr_t)name.p;
+        for (size_t j = 0; j < name.n; j++)
+            letters[j] = lower(letters[j]);
+        if (is_connection_field(name) || field_is_hop(name, listed, n_listed) ||
+            (!keeps_length && str_eq_c(name, "content-length")))
+            continue;
+        field_add(ret, name, answer->headers[i].value);
+    }
+    fields_of_lines(ret, (char *)(uintptr_t)own.p, own.n);
+    return ERR_OK;
+}
+
+CO_FN Err h2_interim(Exchange *ex, const UpstreamAnswer *answer) {
+    H2Fields fields;
+    if (gone(ex))
+        return ERR_EOF;
+    if (answer->status == 101) /* RFC 9113 §8.6: nothing is switched here */
+        return ERR_OK;
+    TRY(pass_fields(ex, answer, false, &fields));
+    if (answer->status == 100)
+        ex->continue_sent = true;
+    int failed =
+        nghttp2_submit_headers(ex->conn->h2->ng, NGHTTP2_FLAG_NONE, ex->stream->id, NULL, fields.p, fields.n, NULL);
+    connection_touch(ex->conn);
+    return failed >= 0 ? ERR_OK : ERR_NO_MEMORY;
+}
+
+CO_FN Err h2_pass_begin(Exchange *ex, const UpstreamAnswer *answer) {
+    Response *res = &ex->res;
+    H2Fields fields;
+    BodyKind kind = pass_kind(&ex->req, answer);
+    if (gone(ex))
+        return ERR_EOF;
+    if (kind == BODY_TUNNEL) /* no client of HTTP/2 can have asked for one */
+        return ERR_CONFLICT;
+    TRY(res->head.err);
+    TRY(pass_fields(ex, answer, answer->status >= 200 && answer->status != 204, &fields));
+    bool has_body = kind != BODY_NONE && !(kind == BODY_LENGTH && answer->content_length == 0);
+    nghttp2_data_provider provider = {.read_callback = on_body_ask};
+    ex->stream->out_done = !has_body;
+    if (nghttp2_submit_response(ex->conn->h2->ng, ex->stream->id, fields.p, fields.n, has_body ? &provider : NULL) != 0)
+        return ERR_NO_MEMORY;
+    connection_touch(ex->conn);
+    res->status = answer->status;
+    res->streaming = true;
+    ex->stream_open = true;
+    ex->stream_kind = kind;
+    ex->stream_left = answer->content_length;
     return ERR_OK;
 }

@@ -20,6 +20,8 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Duration of HTTP server requests.")                                                                             \
     X(METRIC_HTTP_ACTIVE, "http.server.active_requests", METRIC_UP_DOWN, "{request}", BOUNDS_NONE,                     \
       "Number of active HTTP server requests.")                                                                        \
+    X(METRIC_HTTP_CLIENT_DURATION, "http.client.request.duration", METRIC_HISTOGRAM, "s", BOUNDS_HTTP,                 \
+      "Duration of HTTP client requests: the gateway's to its sides.")                                                 \
     X(METRIC_DB_DURATION, "db.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_DB,                            \
       "Duration of database client operations.")                                                                       \
     X(METRIC_MESSAGING_DURATION, "messaging.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,       \
@@ -38,6 +40,8 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Messages waiting in an outbox; counted up to 100000.")                                                          \
     X(METRIC_OUTBOX_AGE, "usher.outbox.age", METRIC_GAUGE_MAX, "s", BOUNDS_NONE,                                       \
       "Age of the oldest message in an outbox.")                                                                       \
+    X(METRIC_OUTBOX_DELAY, "usher.outbox.delay", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,                              \
+      "From a message's append to its confirmed publication.")                                                         \
     X(METRIC_COROUTINES, "usher.coroutines", METRIC_UP_DOWN, "{coroutine}", BOUNDS_NONE, "Coroutines that live.")      \
     X(METRIC_CONNECTIONS, "usher.http.connections", METRIC_UP_DOWN, "{connection}", BOUNDS_NONE,                       \
       "Client connections that are open.")                                                                             \
@@ -76,7 +80,7 @@ typedef struct Label {
     const char *text;
     int64_t number;
 } Label;
-#define LABELS_MAX  6
+#define LABELS_MAX  7
 #define LABELS(...) (const Label[]){__VA_ARGS__}, sizeof((const Label[]){__VA_ARGS__}) / sizeof(Label)
 
 /** Counter or UP_DOWN: adds. */

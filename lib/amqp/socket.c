@@ -1,0 +1,173 @@
+/*
+ * socket.c - connecting, reading and writing.
+ *
+ * The host's name is looked up in libuv's threads, so that a slow resolver does not hold the loop up.
+ */
+#include "amqp/socket.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/heap.h"
+
+/* --- looking up
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* On the heap, because an abandoned look-up ends later than its coroutine. */
+typedef struct Lookup {
+    uv_getaddrinfo_t request;
+    Wait *wait; /* NULL: nobody waits any more */
+    struct addrinfo *list;
+    int status;
+} Lookup;
+
+static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *list) {
+    Lookup *lookup = request->data;
+    if (lookup->wait == NULL) {
+        uv_freeaddrinfo(list);
+        heap_free(lookup);
+        return;
+    }
+    lookup->status = status;
+    lookup->list = list;
+    wait_wake(lookup->wait, ERR_OK);
+}
+
+CO_FN static Err look_up(Loop *loop, const AmqpUrl *url, int64_t deadline_ms, struct addrinfo **ret, int *ret_status) {
+    Lookup *lookup = HEAP_NEW(Lookup);
+    if (lookup == NULL)
+        return ERR_NO_MEMORY;
+    Wait wait = {0};
+    char port[8];
+    snprintf(port, sizeof port, "%d", url->port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+    lookup->request.data = lookup;
+    lookup->wait = &wait;
+    *ret_status = uv_getaddrinfo(loop_uv(loop), &lookup->request, on_looked_up, url->host.p, port, &hints);
+    if (*ret_status != 0) {
+        heap_free(lookup);
+        return ERR_UNAVAILABLE;
+    }
+    Err err = co_wait(&wait, deadline_ms);
+    if (err != ERR_OK) {
+        lookup->wait = NULL;
+        (void)uv_cancel((uv_req_t *)&lookup->request);
+        return err;
+    }
+    *ret_status = lookup->status;
+    *ret = lookup->list;
+    err = lookup->status == 0 ? ERR_OK : ERR_UNAVAILABLE;
+    heap_free(lookup);
+    return err;
+}
+
+/* --- connecting
+ * ---------------------------------------------------------------------------------------------------- */
+
+CO_FN static Err connect_to(const struct addrinfo *address, int64_t deadline_ms, int *ret, int *ret_errno) {
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        *ret_errno = errno;
+        return ERR_IO;
+    }
+    Err err = ERR_OK;
+    int failed = connect(fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
+    if (failed == EINPROGRESS) {
+        err = co_wait_fd(fd, CO_WRITABLE, deadline_ms);
+        socklen_t length = sizeof failed;
+        if (err == ERR_OK && getsockopt(fd, SOL_SOCKET, SO_ERROR, &failed, &length) != 0)
+            failed = errno;
+    }
+    if (err == ERR_OK && failed != 0)
+        err = ERR_UNAVAILABLE;
+    *ret_errno = failed;
+    if (err != ERR_OK) {
+        (void)close(fd);
+        return err;
+    }
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a turn's bytes leave together anyway */
+    *ret = fd;
+    return ERR_OK;
+}
+
+CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
+    struct addrinfo *list = NULL;
+    int status = 0, failed = 0;
+    *s = (AmqpSocket){.fd = -1};
+    if (url->tls) {
+        snprintf(why, room, "amqps:// is not built in yet");
+        return ERR_INVALID;
+    }
+    Err err = look_up(loop, url, deadline_ms, &list, &status);
+    if (err != ERR_OK) {
+        snprintf(why, room, "host %.*s: %s", STR_ARG(url->host), status != 0 ? uv_strerror(status) : err_name(err));
+        return err;
+    }
+    err = ERR_UNAVAILABLE;
+    for (const struct addrinfo *at = list; at != NULL && err != ERR_OK && err != ERR_CANCELLED; at = at->ai_next)
+        err = connect_to(at, deadline_ms, &s->fd, &failed);
+    uv_freeaddrinfo(list);
+    if (err != ERR_OK)
+        snprintf(why, room, "%.*s:%d: %s", STR_ARG(url->host), url->port,
+                 err == ERR_TIMEOUT ? "no answer in time" : strerror(failed));
+    return err;
+}
+
+/* --- bytes
+ * --------------------------------------------------------------------------------------------------------- */
+
+CO_FN Err socket_read(AmqpSocket *s, char *p, size_t n, int64_t deadline_ms, size_t *ret) {
+    for (;;) {
+        ssize_t got = recv(s->fd, p, n, 0);
+        if (got > 0) {
+            *ret = (size_t)got;
+            return ERR_OK;
+        }
+        if (got == 0)
+            return ERR_EOF;
+        if (errno == EINTR)
+            continue;
+        if (errno != EAGAIN)
+            return ERR_IO;
+        TRY(co_wait_fd(s->fd, CO_READABLE, deadline_ms));
+    }
+}
+
+CO_FN Err socket_write(AmqpSocket *s, Str bytes) {
+    while (bytes.n > 0) {
+        ssize_t sent = send(s->fd, bytes.p, bytes.n, MSG_NOSIGNAL);
+        if (sent >= 0)
+            bytes = str_slice(bytes, (size_t)sent, bytes.n);
+        else if (errno == EAGAIN)
+            TRY(co_wait_fd(s->fd, CO_WRITABLE, 0));
+        else if (errno != EINTR)
+            return ERR_IO;
+    }
+    return ERR_OK;
+}
+
+void socket_write_last(AmqpSocket *s, Str bytes) {
+    while (bytes.n > 0) {
+        ssize_t sent = send(s->fd, bytes.p, bytes.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent <= 0)
+            return;
+        bytes = str_slice(bytes, (size_t)sent, bytes.n);
+    }
+}
+
+void socket_abort(AmqpSocket *s) {
+    if (s->fd >= 0)
+        (void)shutdown(s->fd, SHUT_RDWR);
+}
+
+void socket_close(AmqpSocket *s) {
+    if (s->fd >= 0)
+        (void)close(s->fd);
+    s->fd = -1;
+}

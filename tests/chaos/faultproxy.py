@@ -1,0 +1,105 @@
+"""A proxy on loopback that spoils connections: cuts them, delays every byte, stalls, or stalls one direction of one of them.
+
+    proxy = FaultProxy(target)       target: the path of a unix socket, or (host, port)
+    proxy.port                       where to connect
+    proxy.cut(), proxy.cut_one(random), proxy.delay(seconds), proxy.stall_one(random), proxy.heal(), proxy.close()
+
+One thread runs an event loop; every method may be called from any thread and returns when it is done.
+"""
+import asyncio
+import threading
+
+CHUNK = 65536
+
+
+class Pair:
+    """One connection: what the client has with us, and what we have with the target."""
+
+    def __init__(self, writers):
+        self.writers = writers
+        self.flowing = [asyncio.Event(), asyncio.Event()]  # to the target, to the client
+        for direction in self.flowing:
+            direction.set()
+
+    def cut(self):
+        for writer in self.writers:
+            writer.transport.abort()
+
+
+class FaultProxy:
+    def __init__(self, target):
+        self.target = target
+        self.pairs = set()
+        self.pause = 0.0
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.server = self.ask(asyncio.start_server(self.serve, "127.0.0.1", 0))
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    def ask(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+
+    async def serve(self, reader, writer):
+        try:
+            if isinstance(self.target, str):
+                their_reader, their_writer = await asyncio.open_unix_connection(self.target)
+            else:
+                their_reader, their_writer = await asyncio.open_connection(*self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        pair = Pair((writer, their_writer))
+        self.pairs.add(pair)
+        try:
+            await asyncio.gather(self.carry(pair, 0, reader, their_writer), self.carry(pair, 1, their_reader, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self.pairs.discard(pair)
+            pair.cut()
+
+    async def carry(self, pair, direction, reader, writer):
+        """An end of either side ends both: neither Postgres nor AMQP goes on half open."""
+        while data := await reader.read(CHUNK):
+            if self.pause:
+                await asyncio.sleep(self.pause)
+            await pair.flowing[direction].wait()
+            writer.write(data)
+            await writer.drain()
+        pair.cut()
+
+    async def each(self, what):
+        for pair in list(self.pairs):
+            what(pair)
+
+    def cut(self):
+        self.ask(self.each(Pair.cut))
+
+    def one(self, rng, what):
+        async def do():
+            if self.pairs:
+                what(rng.choice(sorted(self.pairs, key=id)))
+        self.ask(do())
+
+    def cut_one(self, rng):
+        self.one(rng, Pair.cut)
+
+    def stall_one(self, rng):
+        """What goes one way is kept until heal(): requests that were sent and are never answered, or answers to nobody."""
+        self.one(rng, lambda pair: pair.flowing[rng.randrange(2)].clear())
+
+    def delay(self, seconds):
+        self.pause = seconds
+
+    def heal(self):
+        self.pause = 0.0
+        self.ask(self.each(lambda pair: [direction.set() for direction in pair.flowing]))
+
+    def close(self):
+        async def end():
+            self.server.close()
+            await self.each(Pair.cut)
+        self.ask(end())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(20)
