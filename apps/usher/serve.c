@@ -22,6 +22,7 @@
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
 #include "usher/settings_file.h"
+#include "usher/tls.h"
 
 #define RELOAD_BYTES (16 * 1024 * 1024)
 
@@ -69,7 +70,14 @@ static Err start_http(Worker *worker) {
     arena_set_budget((size_t)settings->memory_max_bytes);
     options.observer = telemetry_http_observer();
     int fds[LISTENERS_PER_WORKER];
-    TRY(http_server_new(worker->loop, fds, listeners_of("http", worker->index, fds), &options, &self.server));
+    size_t n_fds = listeners_of("http", worker->index, fds);
+    Err err = tls_options(&ctx, settings, settings->listen, fds, n_fds, &options);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    if (err == ERR_OK)
+        err = http_server_new(worker->loop, fds, n_fds, &options, &self.server);
+    tls_context_unref(options.tls);
+    TRY(err);
     return observe_start(worker, &self.app, self.server);
 }
 
@@ -85,6 +93,19 @@ static Err reload_worker(Worker *worker) {
     return settings_reload(&ctx, &mistakes);
 }
 
+/* Connections go on with what they began with; a worker that cannot follow its parent keeps what it has. */
+static Err reload_certificates(void) {
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = tls_reload(&ctx, self.server);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    return err;
+}
+
 /* Requests in work go on with the router they began with: it stays, in the worker's arena. */
 static Err reload_http(Worker *worker) {
     Ctx ctx;
@@ -92,7 +113,7 @@ static Err reload_http(Worker *worker) {
     ctx_init(&ctx, self.app.arena, 0);
     TRY(app_router(&ctx, self.app.arena, &self.compat.router));
     quirks_style(&self.style);
-    return ERR_OK;
+    return reload_certificates();
 }
 
 static void http_drained(void *data) {
@@ -214,6 +235,13 @@ static Err open_listeners(const Settings *settings) {
     if (arena == NULL)
         return ERR_NO_MEMORY;
     int http_workers = count_of(settings, "http", settings->http_workers);
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    Err err = http_workers == 0 ? ERR_OK : tls_prepare(&ctx, settings, settings->listen);
+    if (err != ERR_OK) {
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+        return err;
+    }
     if (http_workers > 0)
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
@@ -242,6 +270,8 @@ static Err reload(void *data) {
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
     Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        err = tls_reload(&ctx, NULL);
     if (err == ERR_OK)
         err = gateway_role_check();
     if (err == ERR_OK)

@@ -30,6 +30,8 @@ typedef struct Settings {
     int64_t handover_ms;
     Str pidfile, run_as;
     bool confine;
+    Str tls_cert, tls_key, tls_client_ca, tls_client_auth, tls_min_version;
+    bool http2, http2_cleartext;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;
