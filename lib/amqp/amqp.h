@@ -29,6 +29,7 @@ typedef struct AmqpConfig {
     Str name;        /* connection_name, as the broker's tools show it */
     int frame_max;   /* 0: 131072 */
     int64_t rpc_ms;  /* how long the broker may take for one answer; 0: 30000 */
+    bool once;       /* amqp_client_ready fails with the first failure, of any kind: for looking only */
 } AmqpConfig;
 
 /** Starts connecting; returns at once. ERR_INVALID: ctx's problem says what is wrong with the URL. ERR_NO_MEMORY. */

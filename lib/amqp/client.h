@@ -93,6 +93,7 @@ struct AmqpClient {
     Err failure; /* why it is away */
     char last_error[AMQP_ERROR_MAX];
     bool outage;  /* told in the log */
+    bool once;
     int held;     /* by work whose last words should still go out when the process stops */
     Co *reader, *writer;
 

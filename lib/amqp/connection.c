@@ -201,7 +201,7 @@ CO_FN static void went_away(AmqpClient *client) {
     client->state = CLIENT_AWAY;
     client->blocked = false;
     timer_disarm(client->loop, &client->heartbeat);
-    if (!client->outage && !co_is_cancelled())
+    if (!client->outage && !client->once && !co_is_cancelled())
         LOG_W(NULL, "amqp is away", F_STR("for", client->name), F_C("reason", client->last_error));
     client->outage = true;
     for (size_t i = 0; i < client->n_channels; i++)
@@ -262,7 +262,8 @@ CO_FN static void reader_co(Ctx *ctx, void *arg) {
 CO_FN Err amqp_client_ready(AmqpClient *client) {
     Ctx *ctx = co_ctx(co_self());
     while (client->state != CLIENT_UP) {
-        if (client->failure == ERR_REFUSED || client->failure == ERR_NOT_FOUND || client->failure == ERR_INVALID)
+        bool mends = client->failure != ERR_REFUSED && client->failure != ERR_NOT_FOUND && client->failure != ERR_INVALID;
+        if (client->failure != ERR_OK && (client->once || !mends))
             return ctx_problem(ctx, client->failure, NULL, "%s", client->last_error);
         if (client->reader == NULL)
             return ERR_CANCELLED;
@@ -311,6 +312,7 @@ Err amqp_client_new(Ctx *ctx, Loop *loop, const AmqpConfig *config, AmqpClient *
         return ERR_NO_MEMORY;
     client->loop = loop;
     client->socket.fd = -1;
+    client->once = config->once;
     client->rpc_ms = config->rpc_ms == 0 ? 30000 : config->rpc_ms;
     client->frame_max_wanted = config->frame_max == 0 ? AMQP_FRAME_MAX : (size_t)config->frame_max;
     client->frame_max = client->frame_max_wanted;
