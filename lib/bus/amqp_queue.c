@@ -20,6 +20,7 @@ static void held_drop(AmqpInbox *inbox, Held **at) {
     if (inbox->end == &held->next)
         inbox->end = at;
     inbox->n--;
+    heap_free(held->baggage);
     heap_free(held);
 }
 
@@ -105,12 +106,27 @@ static Id aggregate_of(Ctx *ctx, const MessageType *type, Str payload, Id otherw
     return err == ERR_OK ? *(const Id *)((const char *)message + type->aggregate_offset) : otherwise;
 }
 
+static bool is_in_block(const Held *held, Str text) {
+    return text.p == NULL || (text.p >= held->bytes && text.p <= held->bytes + held->size);
+}
+
+/* Texts with escapes were unescaped into an arena that ends with this batch: such trace context is dropped, nobody
+ * writes it. */
 static void keep_text(const Held *held, Str *text) {
-    /* Texts with escapes were unescaped into an arena that ends with this batch: such trace context is dropped, nobody
-     * writes it. */
-    const char *from = held->bytes, *to = held->bytes + held->size;
-    if (text->p != NULL && (text->p < from || text->p > to))
+    if (!is_in_block(held, *text))
         *text = (Str){NULL, 0};
+}
+
+/* Baggage may have been composed from MassTransit's list. */
+static void keep_baggage(Held *held) {
+    Str *baggage = &held->envelope.baggage;
+    if (is_in_block(held, *baggage))
+        return;
+    heap_free(held->baggage);
+    held->baggage = heap_alloc(baggage->n);
+    if (held->baggage != NULL)
+        memcpy(held->baggage, baggage->p, baggage->n);
+    *baggage = (Str){held->baggage, held->baggage == NULL ? 0 : baggage->n};
 }
 
 /* The views stay valid as long as the delivery: into its bytes, or of declared names. */
@@ -141,7 +157,7 @@ static void read_held(AmqpInbox *inbox, Held *held, Ctx *ctx) {
                                 .tag = (int64_t)held->tag};
     keep_text(held, &held->envelope.traceparent);
     keep_text(held, &held->envelope.tracestate);
-    keep_text(held, &held->envelope.baggage);
+    keep_baggage(held);
     keep_text(held, &held->fault_address);
     if (type == NULL)
         keep_text(held, &held->envelope.type);

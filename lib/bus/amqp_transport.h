@@ -31,6 +31,7 @@ typedef struct Held {
     MtUnreadable unreadable;
     Str why;         /* of an unreadable one */
     Str fault_address;
+    char *baggage; /* on the heap, where the envelope's is not in the block */
     AmqpProperties properties;
     Str body;
     size_t size; /* of this block */

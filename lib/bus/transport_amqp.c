@@ -130,23 +130,27 @@ static bool has_receiver(const AmqpTransport *t, Str type) {
     return false;
 }
 
-/* Trace context in both worlds' names, in the envelope and beside it. */
-static size_t trace_headers(const Envelope *m, MtHeader *headers) {
-    const MtHeader all[] = {{.name = MT_HEADER_ACTIVITY, .text = m->traceparent},
-                            {.name = MT_HEADER_CORRELATION, .text = m->baggage},
-                            {.name = "traceparent", .text = m->traceparent},
-                            {.name = "tracestate", .text = m->tracestate},
-                            {.name = "baggage", .text = m->baggage}};
+enum { TRACE_HEADERS_MAX = 5 };
+
+/* Trace context in both worlds' names. As recorded from MassTransit itself, its list of baggage stands in the envelope
+ * only; W3C's names stand also beside it, where the broker's tools and other clients look. */
+static size_t trace_headers(const Envelope *m, Arena *arena, MtHeader *headers) {
+    const MtHeader all[TRACE_HEADERS_MAX] = {
+        {.name = MT_HEADER_ACTIVITY, .text = m->traceparent},
+        {.name = MT_HEADER_CORRELATION, .json = m->baggage.n > 0 ? mt_baggage_json(m->baggage, arena) : (Str){0}},
+        {.name = "traceparent", .text = m->traceparent},
+        {.name = "tracestate", .text = m->tracestate},
+        {.name = "baggage", .text = m->baggage}};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (all[i].text.n > 0)
+        if (all[i].text.n > 0 || all[i].json.p != NULL)
             headers[n++] = all[i];
     return n;
 }
 
 CO_FN static Err publish_one(AmqpTransport *t, AmqpChannel *channel, const Envelope *m, uint64_t *ret_number) {
     Arena *arena = co_ctx(co_self())->arena;
-    MtHeader headers[5];
+    MtHeader headers[TRACE_HEADERS_MAX];
     char id[ID_TEXT_LEN];
     Str name = arena_str(arena, m->type), body = {0};
     Buf table = buf_new(arena, 32 * 1024);
@@ -160,13 +164,14 @@ CO_FN static Err publish_one(AmqpTransport *t, AmqpChannel *channel, const Envel
                            .message = m->payload,
                            .sent_at = clock_now(),
                            .headers = headers,
-                           .n_headers = trace_headers(m, headers),
+                           .n_headers = trace_headers(m, arena, headers),
                            .host = &t->host};
     if (name.p == NULL || envelope.destination_address.p == NULL)
         return ERR_NO_MEMORY;
     TRY(mt_write(&envelope, arena, &body));
     for (size_t i = 0; i < envelope.n_headers; i++)
-        amqp_table_add_text(&table, str_c(headers[i].name), headers[i].text);
+        if (headers[i].text.p != NULL)
+            amqp_table_add_text(&table, str_c(headers[i].name), headers[i].text);
     TRY(table.err);
     id_format(&m->message_id, id);
     AmqpMessage message = {.exchange = name.p, .key = "", .mandatory = true, .body = body};

@@ -199,9 +199,12 @@ static void trace_context_is_found_in_both_worlds_names(void **state) {
     MtReceived received;
     MtUnreadable why;
     Str body = STR("{\"messageType\":[\"A:B\"],\"message\":{},\"headers\":{\"MT-Activity-Id\":\"old\",\"traceparent\":"
-                   "\"new\",\"n\":1,\"o\":{\"x\":[1]},\"MT-Activity-Correlation-Context\":\"a=b\"}}");
+                   "\"new\",\"n\":1,\"o\":{\"x\":[1]},\"MT-Activity-Correlation-Context\":"
+                   "[{\"key\":\"a\",\"value\":\"b c\"},{\"key\":\"d\",\"value\":\"e\"}]}}");
     assert_int_equal(mt_read(&ctx, body, &received, &why), ERR_OK);
-    assert_true(str_eq_c(received.traceparent, "new") && str_eq_c(received.baggage, "a=b"));
+    assert_true(str_eq_c(received.traceparent, "new") && str_eq_c(received.baggage, "a=b%20c,d=e"));
+    assert_true(str_eq_c(mt_baggage_json(received.baggage, arena),
+                         "[{\"key\":\"a\",\"value\":\"b c\"},{\"key\":\"d\",\"value\":\"e\"}]"));
 
     Buf table = buf_new(arena, 256);
     amqp_table_add_text(&table, STR("traceparent"), STR("beside"));
