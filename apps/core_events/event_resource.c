@@ -226,9 +226,9 @@ const Resource EVENT_RESOURCE = {
 
 /* --- the context ------------------------------------------------------------------------------------------------- */
 
-static const Resource outbox = BUS_OUTBOX("events");
+static const Resource outbox = BUS_OUTBOX("events"), marks = BUS_OUTBOX_MARKS("events");
 static const Resource keys = KEEP_TABLE("events");
-static const Resource *const resources[] = {&venue_resource, &EVENT_RESOURCE, &outbox, &keys, NULL};
+static const Resource *const resources[] = {&venue_resource, &EVENT_RESOURCE, &outbox, &marks, &keys, NULL};
 
 const Context CORE_EVENTS_CONTEXT = {
     .name = "events",

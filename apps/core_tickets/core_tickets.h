@@ -8,5 +8,7 @@
 
 extern const Context CORE_TICKETS_CONTEXT;
 
+/** Which queues Tickets consumes, and how; ended by queue == NULL. */
+extern const Pipeline CORE_TICKETS_PIPELINES[];
 /** What Tickets does with each message; ended by type == NULL. */
 extern const Subscription CORE_TICKETS_SUBSCRIPTIONS[];

@@ -127,9 +127,9 @@ const Resource USER_RESOURCE = {
 
 /* --- the context ------------------------------------------------------------------------------------------------- */
 
-static const Resource outbox = BUS_OUTBOX("users");
+static const Resource outbox = BUS_OUTBOX("users"), marks = BUS_OUTBOX_MARKS("users");
 static const Resource keys = KEEP_TABLE("users");
-static const Resource *const resources[] = {&USER_RESOURCE, &outbox, &keys, NULL};
+static const Resource *const resources[] = {&USER_RESOURCE, &outbox, &marks, &keys, NULL};
 
 const Context CORE_USERS_CONTEXT = {
     .name = "users",

@@ -14,7 +14,8 @@
 
 #define QUEUE_NAME_MAX 200
 
-/* --- settings ------------------------------------------------------------------------------------------------------ */
+/* --- settings
+ * ------------------------------------------------------------------------------------------------------ */
 
 Err check_amqp_url(Ctx *ctx, Str value) {
     AmqpUrl url;
@@ -32,7 +33,8 @@ Err check_amqp_queue_type(Ctx *ctx, Str value) {
     return ERR_OK;
 }
 
-/* --- endpoints ----------------------------------------------------------------------------------------------------- */
+/* --- endpoints
+ * ----------------------------------------------------------------------------------------------------- */
 
 static size_t endpoints_count(void) {
     size_t n = 0;
@@ -81,7 +83,8 @@ Err amqp_endpoints(Ctx *ctx, Str queues, Arena *arena, const Binding **ret) {
     return ERR_OK;
 }
 
-/* --- the transport ------------------------------------------------------------------------------------------------- */
+/* --- the transport
+ * ------------------------------------------------------------------------------------------------- */
 
 Err app_open_amqp(App *app) {
     const Settings *settings = app->settings;
@@ -103,15 +106,21 @@ static bool is_inbox(const Binding *endpoint) {
     return str_starts_with(str_c(endpoint->queue), STR("tickets-inbox-"));
 }
 
-size_t app_consumed_queues(const App *app, ConsumedQueue ret[CONSUMED_QUEUES_MAX]) {
+size_t app_pipelines(const App *app, Pipeline ret[CONSUMED_QUEUES_MAX]) {
     static const Subscription nothing[] = {{0}};
-    const Binding *bindings = app->endpoints != NULL ? app->endpoints : BINDINGS;
     size_t n = 0;
-    for (const Binding *b = bindings; b->queue != NULL && n < CONSUMED_QUEUES_MAX; b++) {
+    if (app->endpoints == NULL) {
+        for (const Pipeline *p = CORE_TICKETS_PIPELINES; p->queue != NULL && n < CONSUMED_QUEUES_MAX; p++)
+            ret[n++] = *p;
+        return n;
+    }
+    for (const Binding *b = app->endpoints; b->queue != NULL && n < CONSUMED_QUEUES_MAX; b++) {
         if (n > 0 && strcmp(ret[n - 1].queue, b->queue) == 0)
             continue;
-        bool skips = app->endpoints != NULL && is_inbox(b);
-        ret[n++] = (ConsumedQueue){b->queue, skips ? nothing : CORE_TICKETS_SUBSCRIPTIONS};
+        ret[n] = CORE_TICKETS_PIPELINES[0]; /* both are alike in all but their queue */
+        ret[n].queue = b->queue;
+        ret[n].bindings = app->endpoints;
+        ret[n++].subscriptions = is_inbox(b) ? nothing : CORE_TICKETS_SUBSCRIPTIONS;
     }
     return n;
 }

@@ -15,9 +15,5 @@ MUST_USE Err amqp_endpoints(Ctx *ctx, Str queues, Arena *arena, const Binding **
 MUST_USE Err app_open_amqp(App *app);
 
 #define CONSUMED_QUEUES_MAX 16
-typedef struct ConsumedQueue {
-    const char *queue;
-    const Subscription *subscriptions;
-} ConsumedQueue;
-/** The queues that this system consumes, on Postgres or on the broker. Returns how many. */
-size_t app_consumed_queues(const App *app, ConsumedQueue ret[CONSUMED_QUEUES_MAX]);
+/** How this system's queues are consumed, on Postgres or on the broker. Returns how many. */
+size_t app_pipelines(const App *app, Pipeline ret[CONSUMED_QUEUES_MAX]);

@@ -62,6 +62,7 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
         .observer = telemetry_pg_observer(),
+        .pooled = app->settings->database_pooled,
     };
     TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
     return engine_new(app->loop, context, app->pools[at], &app->engines[at]);

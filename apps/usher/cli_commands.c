@@ -44,6 +44,14 @@ const Command COMMANDS[] = {
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
             "off."},
+    {ROW(bus), .arguments = "status|dead list|show|retry|discard [LETTERS...]", .arguments_min = 1, .arguments_max = -1,
+     .subcommands = "status dead", .brief = "what waits between the contexts, and what was put aside",
+     .doc = "status        outboxes and queues: how many messages wait, and for how long\n"
+            "dead list     dead letters, grouped by queue, type and reason\n"
+            "dead show     body, headers and fault of the letters named, or of those that --queue and --reason leave\n"
+            "dead retry    puts letters back into their queues under their own ids, behind what waits there; may be "
+            "killed and\n              repeated: none is put back twice, none has a second effect\n"
+            "dead discard  deletes letters"},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
     {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",

@@ -83,6 +83,23 @@ static void check_server(Doctor *doctor, const Context *context, PGconn *conn) {
               strtoll(spare.p, NULL, 10) >= needed ? NULL : "raise max_connections, or lower HTTP_WORKERS");
 }
 
+/* A pooler in transaction mode gives each transaction whatever connection is free: prepared statements, LISTEN and SET
+ * ROLE then belong to somebody else. What is set in one round trip and gone in the next tells. */
+static void check_pooler(Doctor *doctor, const Context *context, PGconn *conn) {
+    bool pooled = doctor->settings->database_pooled;
+    Str here = ask(doctor, conn, context->name, "SELECT pg_backend_pid()::text", NULL);
+    bool between = here.p != NULL && strtoll(here.p, NULL, 10) != PQbackendPID(conn);
+    if (pooled)
+        found(doctor, FINE, context->name,
+              STR("DATABASE_POOLED: statements are not prepared, relays and consumers wake by polling only"), NULL);
+    else if (between)
+        found(doctor, WRONG, context->name, STR("a pooler stands before Postgres"),
+              "set DATABASE_POOLED=true and SET_ROLE=false (with a user for each context), or give usher a direct URL");
+    if (pooled && doctor->settings->set_role)
+        found(doctor, WRONG, context->name, STR("SET_ROLE cannot work through a pooler"),
+              "set SET_ROLE=false; give each context's URL a user of its own that has its role's privileges");
+}
+
 static void check_migrations(Doctor *doctor, const Context *context, PGconn *conn) {
     MigrationStatus *rows;
     size_t n, pending = 0, odd = 0;
@@ -141,6 +158,7 @@ static void check_context(Doctor *doctor, const Context *context) {
         return;
     }
     check_server(doctor, context, conn);
+    check_pooler(doctor, context, conn);
     check_migrations(doctor, context, conn);
     check_privileges(doctor, context, conn);
     PQfinish(conn);

@@ -2,8 +2,8 @@
  * doctor.h - what the checks of `usher doctor` share.
  */
 #pragma once
-#include "json/json.h"
 #include "usher/settings.h"
+#include "json/json.h"
 
 typedef enum Finding { FINE, WARNING, WRONG } Finding;
 

@@ -72,8 +72,9 @@ CO_FN static Err check_one(BrokerCheck *check, Declare declare, const char *kind
         return ERR_OK;
     Str words = arena_str(check->doctor->ctx->arena, ctx->problem.message);
     tell(check, WRONG, SAY(check->doctor, "%s %s: %.*s", kind, name, STR_ARG(words)),
-         err == ERR_REFUSED ? "give AMQP_URL's user the permissions configure, write and read (rabbitmqctl set_permissions)"
-                            : "declare it as usher does, or delete it once it is drained");
+         err == ERR_REFUSED
+             ? "give AMQP_URL's user the permissions configure, write and read (rabbitmqctl set_permissions)"
+             : "declare it as usher does, or delete it once it is drained");
     return err == ERR_CANCELLED || err == ERR_TIMEOUT ? err : ERR_OK;
 }
 

@@ -138,19 +138,14 @@ static bool report_pools(void) {
 
 /* Only the relay's worker asks: one answer a machine is enough. */
 static CO_FN void report_outbox(Ctx *ctx, Engine *engine) {
-    const Statement *statement;
-    PgResult result;
-    if (engine_outbox(engine) == NULL ||
-        engine_statement(engine, "outbox_state",
-                         "SELECT count(*), coalesce((extract(epoch FROM clock_timestamp() - min(appended_at)) * 1e9)"
-                         "::bigint, 0) FROM (SELECT appended_at FROM {schema}.outbox ORDER BY position LIMIT 100000) o",
-                         false, &statement) != ERR_OK)
+    OutboxState state;
+    if (engine_outbox(engine) == NULL)
         return;
     ctx->deadline_ms = clock_mono_ms() + OUTBOX_QUERY_MS;
-    if (pg_query(engine_pool(engine), statement, NULL, &result) == ERR_OK) {
+    if (outbox_state(engine, &state) == ERR_OK) {
         const Label context = {"usher.context", engine_context(engine)->name, 0};
-        metric_set(METRIC_OUTBOX_DEPTH, pg_i64(&result, 0, 0), &context, 1);
-        metric_set(METRIC_OUTBOX_AGE, pg_i64(&result, 0, 1), &context, 1);
+        metric_set(METRIC_OUTBOX_DEPTH, state.depth, &context, 1);
+        metric_set(METRIC_OUTBOX_AGE, state.age_ns, &context, 1);
     }
     ctx->deadline_ms = 0;
 }

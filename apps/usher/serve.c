@@ -39,6 +39,8 @@ static struct {
     CompatApp compat;
     CompatStyle style;
     Relay relays[CONTEXTS_MAX]; /* borrowed by their coroutines */
+    Pipeline pipelines[CONSUMED_QUEUES_MAX];
+    int64_t redeliver_ms[REDELIVERIES_MAX + 1];
     Consumer consumers[CONSUMED_QUEUES_MAX];
     Co *loops[CONTEXTS_MAX + CONSUMED_QUEUES_MAX];
     size_t n_loops;
@@ -134,7 +136,9 @@ static Err start_relay(Worker *worker) {
         *relay = (Relay){.engine = self.app.engines[i],
                          .transport = self.app.transport,
                          .batch = (size_t)settings->relay_batch,
-                         .poll_ms = settings->relay_poll_ms};
+                         .poll_ms = settings->relay_poll_ms,
+                         .index = worker->index,
+                         .count = (int)settings->relay_workers};
         TRY(relay_start(worker->loop, relay, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -146,15 +150,15 @@ static Err start_consume(Worker *worker) {
     observe_attach(worker);
     observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
-    ConsumedQueue queues[CONSUMED_QUEUES_MAX];
-    size_t n = app_consumed_queues(&self.app, queues);
+    size_t n = app_pipelines(&self.app, self.pipelines);
     for (size_t i = 0; i < n; i++) {
         Consumer *consumer = &self.consumers[self.n_loops];
-        *consumer = (Consumer){.name = queues[i].queue,
+        *consumer = (Consumer){.pipeline = &self.pipelines[i],
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
-                               .subscriptions = queues[i].subscriptions,
-                               .batch = (size_t)settings->consumer_batch};
+                               .batch = (size_t)settings->consumer_batch,
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
+                               .inbox_keep_ms = settings->inbox_keep_ms};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -233,7 +237,11 @@ static Err check_declarations(void) {
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
-    return ERR_OK;
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+    if (pipeline_verify(CORE_TICKETS_PIPELINES, &mistakes) == 0)
+        return ERR_OK;
+    LOG_E(NULL, "pipelines contradict the rest", F_STR("mistakes", buf_str(&mistakes)));
+    return ERR_INTERNAL;
 }
 
 static Err prepare(void *data) {
@@ -273,7 +281,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .drain = drain_http,
          .reload = reload_http},
         {.name = "relay",
-         .count = count_of(settings, "relay", 1),
+         .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,
          .drain = drain_loops,
          .reload = reload_worker},

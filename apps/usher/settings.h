@@ -14,7 +14,10 @@ typedef struct Settings {
     Str log_level, log_format;
     Str quirks_off;
     int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
-    int64_t relay_batch, relay_poll_ms, consumer_batch;
+    Str redeliver;
+    int64_t inbox_keep_ms;
+    bool database_pooled;
+    int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
     Str amqp_url, amqp_queues, amqp_queue_type;
@@ -31,6 +34,13 @@ typedef struct Settings {
 } Settings;
 
 extern const Setting SETTINGS[];
+
+#define REDELIVERIES_MAX 16
+/** "5m,15m" as DELAYS in ret, of REDELIVERIES_MAX + 1; NULL where the text is empty. */
+const int64_t *settings_delays(Str text, int64_t *ret);
+
+/* Checks of the message settings (bus_settings.c). */
+Err check_delays(Ctx *ctx, Str value);
 
 /** The URL of a context by its database_env, falling back to DATABASE_URL; absent when neither is set. */
 Str settings_database_url(const Settings *settings, const char *database_env);

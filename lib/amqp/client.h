@@ -1,9 +1,9 @@
 /*
  * client.h - what the files of lib/amqp share: the connection, its channels, who waits for what. Private.
  *
- * Three kinds of coroutine belong to a client. The *reader* connects, shakes hands, and then reads frames for as long as
- * the connection lives; all that arrives is acted on there. The *writer* sends what the turn gathered. Each channel has
- * one of its own that opens it and runs its setup. They never call each other: they wake each other's Waits.
+ * Three kinds of coroutine belong to a client. The *reader* connects, shakes hands, and then reads frames for as long
+ * as the connection lives; all that arrives is acted on there. The *writer* sends what the turn gathered. Each channel
+ * has one of its own that opens it and runs its setup. They never call each other: they wake each other's Waits.
  */
 #pragma once
 #include "amqp/amqp.h"
@@ -92,9 +92,9 @@ struct AmqpClient {
     AmqpClientState state;
     Err failure; /* why it is away */
     char last_error[AMQP_ERROR_MAX];
-    bool outage;  /* told in the log */
+    bool outage; /* told in the log */
     bool once;
-    int held;     /* by work whose last words should still go out when the process stops */
+    int held; /* by work whose last words should still go out when the process stops */
     Co *reader, *writer;
 
     AmqpSocket socket;

@@ -14,9 +14,10 @@
 
 /* How often a stopping reader looks whether work in hand still needs the connection. */
 #define LINGER_MS 20
-#define OUT_MAX ((size_t)AMQP_BODY_MAX + 64u * 1024 * 1024)
+#define OUT_MAX   ((size_t)AMQP_BODY_MAX + 64u * 1024 * 1024)
 
-/* --- waits --------------------------------------------------------------------------------------------------------- */
+/* --- waits
+ * --------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err waiters_wait(AmqpWaiter **list, int64_t deadline_ms) {
     AmqpWaiter self = {.next = *list};
@@ -42,7 +43,8 @@ void client_fail(AmqpClient *client, Err failure, const char *words, ...) {
     client->failure = failure;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------- */
+/* --- writing
+ * ------------------------------------------------------------------------------------------------------- */
 
 bool client_has_room(const AmqpClient *client) {
     return client->state == CLIENT_UP && !client->blocked && client->out.n + client->sending.n < AMQP_OUT_HIGH;
@@ -97,7 +99,8 @@ CO_FN static void writer_co(Ctx *ctx UNUSED, void *arg) {
     client->writer = NULL;
 }
 
-/* --- heartbeats ---------------------------------------------------------------------------------------------------- */
+/* --- heartbeats
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void heartbeat_due(Timer *timer) {
     AmqpClient *client = (AmqpClient *)((char *)timer - offsetof(AmqpClient, heartbeat));
@@ -112,7 +115,8 @@ static void heartbeat_due(Timer *timer) {
         socket_abort(&client->socket); /* without heartbeats the broker would cut us off, later and unexplained */
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * ------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err client_next_frame(AmqpClient *client, int64_t deadline_ms, AmqpFrame *ret) {
     for (;;) {
@@ -174,7 +178,8 @@ CO_FN static Err read_frames(AmqpClient *client) {
     }
 }
 
-/* --- up and away --------------------------------------------------------------------------------------------------- */
+/* --- up and away
+ * --------------------------------------------------------------------------------------------------- */
 
 static void went_up(AmqpClient *client) {
     client->state = CLIENT_UP;
@@ -247,7 +252,7 @@ CO_FN static void reader_co(Ctx *ctx, void *arg) {
         waiters_wake(client->up, ERR_RETRY); /* who waits for us asks why, and waits on if that may mend itself */
         arena_reset(ctx->arena);
         int64_t most_ms = client->failure == ERR_REFUSED || client->failure == ERR_NOT_FOUND ? AMQP_BACKOFF_REFUSED_MS
-                                                                                              : AMQP_BACKOFF_MAX_MS;
+                                                                                             : AMQP_BACKOFF_MAX_MS;
         int64_t wait_ms = backoff_ms / 2 + (int64_t)random_below((uint64_t)backoff_ms / 2 + 1);
         backoff_ms = MIN_OF(backoff_ms * 2, most_ms);
         if (co_sleep(wait_ms) == ERR_CANCELLED)
@@ -262,7 +267,8 @@ CO_FN static void reader_co(Ctx *ctx, void *arg) {
 CO_FN Err amqp_client_ready(AmqpClient *client) {
     Ctx *ctx = co_ctx(co_self());
     while (client->state != CLIENT_UP) {
-        bool mends = client->failure != ERR_REFUSED && client->failure != ERR_NOT_FOUND && client->failure != ERR_INVALID;
+        bool mends =
+            client->failure != ERR_REFUSED && client->failure != ERR_NOT_FOUND && client->failure != ERR_INVALID;
         if (client->failure != ERR_OK && (client->once || !mends))
             return ctx_problem(ctx, client->failure, NULL, "%s", client->last_error);
         if (client->reader == NULL)
@@ -292,7 +298,8 @@ Str amqp_client_broker(const AmqpClient *client, const char *property) {
     return amqp_table_text(buf_str(&client->broker), property);
 }
 
-/* --- birth and end ------------------------------------------------------------------------------------------------- */
+/* --- birth and end
+ * ------------------------------------------------------------------------------------------------- */
 
 static Err start(AmqpClient *client, Ctx *ctx, const AmqpConfig *config) {
     TRY(amqp_url_read(ctx, config->url, client->arena, &client->url));

@@ -29,7 +29,8 @@ CO_FN Err amqp_queue_declare(AmqpChannel *channel, const AmqpQueue *queue, AmqpQ
                                         {.s = queue->arguments}}};
     TRY(channel_ask(channel, &declare, AMQP_QUEUE_DECLARE_OK));
     if (ret != NULL)
-        *ret = (AmqpQueueState){.messages = (uint32_t)channel->answered[1], .consumers = (uint32_t)channel->answered[2]};
+        *ret =
+            (AmqpQueueState){.messages = (uint32_t)channel->answered[1], .consumers = (uint32_t)channel->answered[2]};
     return ERR_OK;
 }
 

@@ -72,9 +72,9 @@ CO_FN static Err await(AmqpClient *client, AmqpMethodId wanted, int64_t deadline
 
 /* What the broker's tools show of us, and what we understand. */
 static void client_properties(const AmqpClient *client, Buf *table) {
-    static const char *const capabilities[] = {"publisher_confirms",     "exchange_exchange_bindings",
-                                               "basic.nack",             "consumer_cancel_notify",
-                                               "connection.blocked",     "authentication_failure_close"};
+    static const char *const capabilities[] = {"publisher_confirms", "exchange_exchange_bindings",
+                                               "basic.nack",         "consumer_cancel_notify",
+                                               "connection.blocked", "authentication_failure_close"};
     Buf able = buf_new(table->arena, 1024);
     char host[256] = "", pid[24];
     for (size_t i = 0; i < ARRAY_LEN(capabilities); i++)
@@ -119,9 +119,9 @@ CO_FN static Err answer_start(AmqpClient *client, Ctx *ctx, const AmqpMethod *st
     }
     TRY(properties.err);
     TRY(response.err);
-    AmqpMethod ok = {.id = AMQP_CONNECTION_START_OK,
-                     .arguments = {{.s = buf_str(&properties)}, {.s = mechanism}, {.s = buf_str(&response)},
-                                   {.s = STR("en_US")}}};
+    AmqpMethod ok = {
+        .id = AMQP_CONNECTION_START_OK,
+        .arguments = {{.s = buf_str(&properties)}, {.s = mechanism}, {.s = buf_str(&response)}, {.s = STR("en_US")}}};
     return send_now(client, &ok);
 }
 
@@ -134,9 +134,8 @@ CO_FN static Err answer_tune(AmqpClient *client, const AmqpMethod *tune) {
     uint64_t channel_max = lower(tune->arguments[0].n, (uint64_t)client->url.channel_max);
     uint64_t frame_max = lower(tune->arguments[1].n, client->frame_max_wanted);
     /* 0 from the broker: it has no opinion; 0 from the URL: no heartbeats, whatever the broker says. */
-    uint64_t heartbeat = client->url.heartbeat_s == 0
-                             ? 0
-                             : lower(tune->arguments[2].n, (uint64_t)client->url.heartbeat_s);
+    uint64_t heartbeat =
+        client->url.heartbeat_s == 0 ? 0 : lower(tune->arguments[2].n, (uint64_t)client->url.heartbeat_s);
     if (frame_max < AMQP_FRAME_MIN) {
         client_fail(client, ERR_SYNTAX, "the broker's frame_max %llu is below the protocol's %d",
                     (unsigned long long)frame_max, AMQP_FRAME_MIN);

@@ -46,7 +46,8 @@ static Err take_connection_method(AmqpClient *client, const AmqpMethod *method) 
     }
 }
 
-/* --- content ------------------------------------------------------------------------------------------------------- */
+/* --- content
+ * ------------------------------------------------------------------------------------------------------- */
 
 static Err content_complete(AmqpChannel *channel, Str body) {
     AmqpContent *content = &channel->content;
@@ -105,7 +106,8 @@ static Err take_body(AmqpChannel *channel, Str payload) {
     return err;
 }
 
-/* --- methods of channels ------------------------------------------------------------------------------------------- */
+/* --- methods of channels
+ * ------------------------------------------------------------------------------------------- */
 
 /* It could not even be opened, or our closing and the broker's have crossed. */
 static void channel_refused(AmqpChannel *channel, const AmqpMethod *close) {
@@ -177,6 +179,5 @@ Err client_take_frame(AmqpClient *client, const AmqpFrame *frame) {
     }
     if (frame->kind == AMQP_FRAME_METHOD)
         return take_channel_method(channel, &method, frame->payload);
-    return frame->kind == AMQP_FRAME_HEADER ? take_header(channel, frame->payload)
-                                            : take_body(channel, frame->payload);
+    return frame->kind == AMQP_FRAME_HEADER ? take_header(channel, frame->payload) : take_body(channel, frame->payload);
 }

@@ -39,7 +39,8 @@ CO_FN Err amqp_confirm_select(AmqpChannel *channel) {
     return ERR_OK;
 }
 
-/* --- sending ------------------------------------------------------------------------------------------------------- */
+/* --- sending
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* Method, header and body; the table of headers is made in the ctx's arena. */
 static Err write_message(AmqpChannel *channel, const AmqpMessage *message, uint64_t number) {
@@ -49,11 +50,9 @@ static Err write_message(AmqpChannel *channel, const AmqpMessage *message, uint6
     amqp_table_add_i64(&headers, str_c(NUMBER_HEADER), (int64_t)(number - channel->base));
     buf_add(&headers, message->properties.headers);
     TRY(headers.err);
-    AmqpMethod publish = {.id = AMQP_BASIC_PUBLISH,
-                          .arguments = {{0},
-                                        {.s = str_c(message->exchange)},
-                                        {.s = str_c(message->key)},
-                                        {.n = message->mandatory}}};
+    AmqpMethod publish = {
+        .id = AMQP_BASIC_PUBLISH,
+        .arguments = {{0}, {.s = str_c(message->exchange)}, {.s = str_c(message->key)}, {.n = message->mandatory}}};
     AmqpProperties properties = message->properties;
     properties.headers = buf_str(&headers);
     if (headers.n + 2048 > client->frame_max)
@@ -106,7 +105,8 @@ CO_FN Err amqp_publish(AmqpChannel *channel, const AmqpMessage *message, uint64_
     return ERR_OK;
 }
 
-/* --- hearing of it ------------------------------------------------------------------------------------------------- */
+/* --- hearing of it
+ * ------------------------------------------------------------------------------------------------- */
 
 static void settle(AmqpChannel *channel, uint64_t number, bool stored) {
     uint8_t *state = slot(channel, number);

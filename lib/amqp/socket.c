@@ -15,7 +15,8 @@
 
 #include "base/heap.h"
 
-/* --- looking up ---------------------------------------------------------------------------------------------------- */
+/* --- looking up
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* On the heap, because an abandoned look-up ends later than its coroutine. */
 typedef struct Lookup {
@@ -65,7 +66,8 @@ CO_FN static Err look_up(Loop *loop, const AmqpUrl *url, int64_t deadline_ms, st
     return err;
 }
 
-/* --- connecting ---------------------------------------------------------------------------------------------------- */
+/* --- connecting
+ * ---------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err connect_to(const struct addrinfo *address, int64_t deadline_ms, int *ret, int *ret_errno) {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -117,7 +119,8 @@ CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t 
     return err;
 }
 
-/* --- bytes --------------------------------------------------------------------------------------------------------- */
+/* --- bytes
+ * --------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err socket_read(AmqpSocket *s, char *p, size_t n, int64_t deadline_ms, size_t *ret) {
     for (;;) {

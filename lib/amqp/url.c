@@ -28,7 +28,8 @@ static Err decode(Ctx *ctx, Str text, Arena *arena, const char *what, Str *ret) 
         bool both = i + 2 < text.n;
         int high = both ? digit_of(text.p[i + 1]) : -1, low = both ? digit_of(text.p[i + 2]) : -1;
         if (high < 0 || low < 0 || high + low == 0)
-            return ctx_problem(ctx, ERR_INVALID, NULL, "its %s has a %% without two hexadecimal digits behind it", what);
+            return ctx_problem(ctx, ERR_INVALID, NULL, "its %s has a %% without two hexadecimal digits behind it",
+                               what);
         buf_add_char(&out, (char)(high * 16 + low));
         i += 2;
     }
@@ -107,7 +108,8 @@ static Err read_parameters(Ctx *ctx, Str query, Arena *arena, AmqpUrl *url) {
     return ERR_OK;
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------------------ */
+/* --- the rest
+ * ------------------------------------------------------------------------------------------------------ */
 
 static Err read_address(Ctx *ctx, Str address, Arena *arena, AmqpUrl *url) {
     Str host = address, port = {NULL, 0};
@@ -146,8 +148,7 @@ Err amqp_url_read(Ctx *ctx, Str text, Arena *arena, AmqpUrl *ret) {
                    .verify = true};
     url.tls = str_starts_with(text, STR("amqps://"));
     if (!url.tls && !str_starts_with(text, STR("amqp://")))
-        return ctx_problem(ctx, ERR_INVALID, NULL,
-                           "it is written amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…");
+        return ctx_problem(ctx, ERR_INVALID, NULL, "it is written amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…");
     Str rest = str_slice(text, url.tls ? 8 : 7, text.n);
     Str query = rest, path;
     rest = str_cut(&query, '?');

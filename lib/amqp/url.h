@@ -9,13 +9,13 @@ typedef struct AmqpUrl {
     Str host, user, password, vhost;
     int port;
     bool tls;
-    bool external;             /* auth_mechanism=EXTERNAL: the client certificate says who we are */
-    int heartbeat_s;           /* what we ask for; 0: none */
-    int64_t connection_ms;     /* for everything until connection.open-ok */
+    bool external;         /* auth_mechanism=EXTERNAL: the client certificate says who we are */
+    int heartbeat_s;       /* what we ask for; 0: none */
+    int64_t connection_ms; /* for everything until connection.open-ok */
     int channel_max;
-    Str ca, certificate, key;  /* cacertfile, certfile, keyfile; absent: not given */
-    Str server_name;           /* server_name_indication; absent: host */
-    bool verify;               /* verify=verify_none switches it off */
+    Str ca, certificate, key; /* cacertfile, certfile, keyfile; absent: not given */
+    Str server_name;          /* server_name_indication; absent: host */
+    bool verify;              /* verify=verify_none switches it off */
 } AmqpUrl;
 
 /**

@@ -96,7 +96,8 @@ typedef struct TextProperty {
     int flag;
     size_t offset;
 } TextProperty;
-#define TEXT(flag, member) {flag, offsetof(AmqpProperties, member)}
+#define TEXT(flag, member)                                                                                             \
+    { flag, offsetof(AmqpProperties, member) }
 static const TextProperty BEFORE_HEADERS[] = {TEXT(HAS_CONTENT_TYPE, content_type),
                                               TEXT(HAS_CONTENT_ENCODING, content_encoding)};
 static const TextProperty BEFORE_TIMESTAMP[] = {TEXT(HAS_CORRELATION_ID, correlation_id), TEXT(HAS_REPLY_TO, reply_to),

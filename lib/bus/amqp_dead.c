@@ -18,7 +18,8 @@
 static const char FAULT_EXCHANGE[] = "MassTransit:Fault";
 static const char RECEIVE_FAULT[] = "MassTransit:ReceiveFault";
 
-/* --- words --------------------------------------------------------------------------------------------------------- */
+/* --- words
+ * --------------------------------------------------------------------------------------------------------- */
 
 static bool is_unreadable(const Held *held) {
     return !held->read || held->envelope.failure == ERR_SYNTAX;
@@ -92,16 +93,16 @@ typedef struct Fault {
 
 static Err fault_of(AmqpInbox *inbox, const Held *held, Str reason, Fault *ret) {
     Arena *arena = co_ctx(co_self())->arena;
-    *ret = (Fault){.inbox = inbox,
-                   .held = held,
-                   .arena = arena,
-                   .words = reason.p == NULL ? STR("no reason given") : reason,
-                   .stack = arena_printf(arena, "   at usher, queue %s", inbox->queue),
-                   .input_address = arena_printf(arena, "%.*s%s", STR_ARG(inbox->transport->address_prefix),
-                                                 inbox->queue),
-                   .consumer = arena_printf(arena, "usher.%s", inbox->queue),
-                   .type = type_as_dotnet(arena, held->read ? held->envelope.type : STR("")),
-                   .now = clock_now()};
+    *ret =
+        (Fault){.inbox = inbox,
+                .held = held,
+                .arena = arena,
+                .words = reason.p == NULL ? STR("no reason given") : reason,
+                .stack = arena_printf(arena, "   at usher, queue %s", inbox->queue),
+                .input_address = arena_printf(arena, "%.*s%s", STR_ARG(inbox->transport->address_prefix), inbox->queue),
+                .consumer = arena_printf(arena, "usher.%s", inbox->queue),
+                .type = type_as_dotnet(arena, held->read ? held->envelope.type : STR("")),
+                .now = clock_now()};
     ret->timestamp = time_text(arena, ret->now);
     bool refused = ret->stack.p == NULL || ret->input_address.p == NULL || ret->consumer.p == NULL ||
                    ret->type.p == NULL || ret->timestamp.p == NULL;
@@ -122,7 +123,8 @@ static void add_fault(Buf *table, const Fault *fault) {
     amqp_table_add_i32(table, STR("MT-Fault-RetryCount"), fault->held->attempt - 1);
 }
 
-/* --- the copy ------------------------------------------------------------------------------------------------------ */
+/* --- the copy
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Its own headers first, without those that a former burial or the publisher's client put there. */
 static void copy_headers(Buf *table, Str headers) {
@@ -155,7 +157,8 @@ CO_FN static Err publish_copy(AmqpChannel *channel, const Fault *fault, const ch
     return amqp_publish(channel, &message, ret);
 }
 
-/* --- the fault message --------------------------------------------------------------------------------------------- */
+/* --- the fault message
+ * --------------------------------------------------------------------------------------------- */
 
 static void write_exceptions(JsonWriter *w, const Fault *fault) {
     json_name(w, STR("exceptions"));
@@ -231,20 +234,19 @@ CO_FN static Err publish_fault(AmqpChannel *channel, const Fault *fault, uint64_
     MtHeader retries = {.name = "MT-Fault-RetryCount", .number = held->attempt - 1, .is_number = true};
     Id id = id_time_ordered();
     char id_text[ID_TEXT_LEN];
-    MtEnvelope envelope = {.message_id = {id, true},
-                           .conversation_id = {held->read && !id_is_zero(held->envelope.conversation_id)
-                                                    ? held->envelope.conversation_id
-                                                    : id,
-                                                true},
-                           .source_address = fault->input_address,
-                           .destination_address = arena_printf(fault->arena, "%.*s%.*s", STR_ARG(t->address_prefix),
-                                                               STR_ARG(name)),
-                           .types = types,
-                           .n_types = 2,
-                           .sent_at = fault->now,
-                           .headers = &retries,
-                           .n_headers = receive ? 0 : 1,
-                           .host = &t->host};
+    MtEnvelope envelope = {
+        .message_id = {id, true},
+        .conversation_id = {held->read && !id_is_zero(held->envelope.conversation_id) ? held->envelope.conversation_id
+                                                                                      : id,
+                            true},
+        .source_address = fault->input_address,
+        .destination_address = arena_printf(fault->arena, "%.*s%.*s", STR_ARG(t->address_prefix), STR_ARG(name)),
+        .types = types,
+        .n_types = 2,
+        .sent_at = fault->now,
+        .headers = &retries,
+        .n_headers = receive ? 0 : 1,
+        .host = &t->host};
     AmqpMessage message = {.exchange = name.p, .key = ""};
     Buf table = buf_new(fault->arena, 256);
     if (name.p == NULL || types[0].p == NULL || envelope.destination_address.p == NULL)
@@ -260,7 +262,8 @@ CO_FN static Err publish_fault(AmqpChannel *channel, const Fault *fault, uint64_
     return amqp_publish(channel, &message, ret);
 }
 
-/* --- both ---------------------------------------------------------------------------------------------------------- */
+/* --- both
+ * ---------------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held *held, Str reason, uint64_t *ret) {
     AmqpTransport *t = inbox->transport;

@@ -12,7 +12,8 @@
 #include "base/heap.h"
 #include "bus/amqp_transport.h"
 
-/* --- what is in hand ----------------------------------------------------------------------------------------------- */
+/* --- what is in hand
+ * ----------------------------------------------------------------------------------------------- */
 
 static void held_drop(AmqpInbox *inbox, Held **at) {
     Held *held = *at;
@@ -52,11 +53,11 @@ static void on_delivery(const AmqpDelivery *delivery, void *data) {
                    .size = size};
     char *to = held->bytes;
     held->body = keep(&to, delivery->body);
-    Str *const texts[] = {&held->properties.headers,        &held->properties.content_type,
+    Str *const texts[] = {&held->properties.headers,          &held->properties.content_type,
                           &held->properties.content_encoding, &held->properties.correlation_id,
-                          &held->properties.reply_to,       &held->properties.expiration,
-                          &held->properties.message_id,     &held->properties.type,
-                          &held->properties.user_id,        &held->properties.app_id};
+                          &held->properties.reply_to,         &held->properties.expiration,
+                          &held->properties.message_id,       &held->properties.type,
+                          &held->properties.user_id,          &held->properties.app_id};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         *texts[i] = keep(&to, *texts[i]);
     *inbox->end = held;
@@ -83,7 +84,8 @@ void amqp_inboxes_free(AmqpTransport *t) {
             held_drop(&t->inboxes[i], &t->inboxes[i].first);
 }
 
-/* --- reading it ---------------------------------------------------------------------------------------------------- */
+/* --- reading it
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* The first of its types that this queue is declared to receive; else the first it names. */
 static Str type_of(const AmqpInbox *inbox, const MtReceived *received, const MessageType **ret) {
@@ -166,7 +168,8 @@ static void read_held(AmqpInbox *inbox, Held *held, Ctx *ctx) {
     held->envelope.aggregate = aggregate_of(ctx, type, received.message, id);
 }
 
-/* --- a batch ------------------------------------------------------------------------------------------------------- */
+/* --- a batch
+ * ------------------------------------------------------------------------------------------------------- */
 
 typedef struct AmqpBatch {
     AmqpInbox *inbox;
@@ -297,7 +300,8 @@ CO_FN static Err settle(AmqpBatch *b) {
     return ERR_OK;
 }
 
-/* --- consume ------------------------------------------------------------------------------------------------------- */
+/* --- consume
+ * ------------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err set_up_consumer(AmqpChannel *channel, void *data) {
     AmqpInbox *inbox = data;

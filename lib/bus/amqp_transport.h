@@ -29,7 +29,7 @@ typedef struct Held {
     bool taken;   /* in the batch in hand */
     Envelope envelope;
     MtUnreadable unreadable;
-    Str why;         /* of an unreadable one */
+    Str why; /* of an unreadable one */
     Str fault_address;
     char *baggage; /* on the heap, where the envelope's is not in the block */
     AmqpProperties properties;
@@ -72,16 +72,16 @@ CO_FN Err amqp_publisher(AmqpTransport *t, AmqpChannel **ret) MUST_USE;
 /** The type's exchange, and for a queue its exchange, queue and the bindings to it. */
 CO_FN Err amqp_declare_endpoint(AmqpTransport *t, AmqpChannel *channel, const char *queue) MUST_USE;
 /** A durable fanout exchange, and with queue also a durable queue of that name bound to it. Once per generation. */
-CO_FN Err amqp_declare_once(AmqpTransport *t, AmqpChannel *channel, const char *name, bool queue, const char *bound_to)
-    MUST_USE;
+CO_FN Err amqp_declare_once(AmqpTransport *t, AmqpChannel *channel, const char *name, bool queue,
+                            const char *bound_to) MUST_USE;
 /** Properties of every message that is published: type of content, persistent, id. */
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id);
 /** A consuming client, connected when first asked for. */
 CO_FN Err amqp_consuming_client(AmqpTransport *t, AmqpClient **ret) MUST_USE;
 
 /* --- amqp_queue.c --- */
-CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data)
-    MUST_USE;
+CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t most, DeliveryWork work,
+                             void *data) MUST_USE;
 void amqp_inboxes_free(AmqpTransport *t);
 
 /* --- amqp_dead.c --- */

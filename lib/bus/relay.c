@@ -1,122 +1,161 @@
 /*
- * relay.c - from a context's outbox to the transport, in order, at least once.
+ * relay.c - from a context's outbox to the transport: in order per aggregate, at least once, several at a time.
  *
- * One transaction holds the outbox's advisory lock from reading a batch to deleting it, and the transport confirms in
- * between. A crash before the delete's commit publishes the batch again; the inbox knows its ids. One relay drains an
- * outbox at a time; others stand by. Positions are drawn inside the writers' transactions and may become visible out of
- * order, but never within one aggregate: an action writes its entity's row before its outbox row, so a second change of
- * the same entity waits for the first one's commit before it draws its position. Hence rows are deleted by position,
- * never "up to" one.
+ * Aggregates are dealt into buckets. A transaction locks the buckets that it takes in hand (advisory locks of the
+ * transaction: a pooler may sit in between), reads what follows their newest marks, publishes, and writes new marks.
+ * A crash before the marks' commit publishes the batch again; the inbox knows its ids. Rows are neither updated nor
+ * deleted: outbox.c says how "what follows" is found without, and how rows go.
+ *
+ * Whose bucket: relay i of n keeps to those with bucket % n == i. Once a second it also looks at those of others that
+ * have had no mark for a while; a relay that serves its buckets marks them with every batch, so only orphans (and idle
+ * ones, which cost a look) are touched. Membership is written down nowhere, and nobody has to notice who died.
  *
  * Logical decoding would spare the table, and would tie us to a replication slot that fills the disk when nobody reads
  * (README.md).
  */
 #include "base/heap.h"
 #include "bus/loops.h"
+#include "bus/outbox.h"
 #include "bus/tracing.h"
 
 #define RELAY_BATCH   500
 #define RELAY_POLL_MS 1000
 #define RELAY_BYTES   (4 * 1024 * 1024)
-/* From reading a batch to its delete's commit. */
+/* From locking to the marks' commit. */
 #define RELAY_DEADLINE_MS 60000
-/* While a reset has the gate. */
-#define GATE_RETRY_MS 50
+/* While a reset has the gate, and while another relay has a bucket of ours in hand. */
+#define GATE_RETRY_MS   50
+#define BUCKET_RETRY_MS 10
+/* How often the buckets of others are looked at, and the outbox is rotated. */
+#define STRANGERS_MS 1000
+#define ROTATE_MS    30000
+/* After a restart under load there is better to do. */
+#define FIRST_ROTATE_MS 2000
 
 typedef struct RelayState {
     const Relay *relay;
-    const Statement *locks, *oldest, *forget;
+    OutboxStatements statements;
     size_t batch;
     int64_t poll_ms;
     uint64_t seen; /* wake-ups of the outbox */
+    size_t busy;   /* buckets that had rows the last time: the batch is theirs to share */
+    int64_t strangers_at_ms, rotate_at_ms;
 } RelayState;
 
 typedef struct RelayBatch {
     RelayState *state;
     Ctx *ctx;
-    bool gated; /* a reset has the gate */
-    size_t n;
+    bool strangers; /* also the buckets of others that nobody serves */
+    bool gated;     /* a reset has the gate */
+    bool missed;    /* a bucket of ours is in somebody else's hands */
+    int16_t held[OUTBOX_BUCKETS];
+    size_t n_held;
+    size_t n;    /* messages published */
+    size_t busy; /* buckets that had any */
+    bool again;  /* marks were written: there may be more behind them */
 } RelayBatch;
 
-/* --- one batch ---------------------------------------------------------------------------------------------------- */
+/* --- which buckets ------------------------------------------------------------------------------------------------ */
 
-CO_FN static Err take_locks(PgTx *tx, RelayBatch *b, bool *ret_locked) {
+static bool is_ours(const Relay *relay, int bucket) {
+    return relay->count <= 1 || bucket % relay->count == relay->index;
+}
+
+CO_FN static Err take_locks(PgTx *tx, RelayBatch *b) {
     PgParams params;
     PgResult result;
     pg_params_init(&params, b->ctx->arena);
     pg_add_i64(&params, BUS_GATE_LOCK);
-    TRY(pg_tx_query(tx, b->state->locks, &params, &result));
-    b->gated = !pg_bool(&result, 0, 0);
-    *ret_locked = !b->gated && pg_bool(&result, 0, 1);
+    for (int ours = 1; ours >= 0; ours--) {
+        pg_array_begin(&params, OID_INT2_ARRAY);
+        for (int bucket = 0; bucket < OUTBOX_BUCKETS; bucket++)
+            if (is_ours(b->state->relay, bucket) == (ours == 1) && (ours == 1 || b->strangers))
+                pg_array_i16(&params, (int16_t)bucket);
+        pg_array_end(&params);
+    }
+    TRY(pg_tx_query(tx, b->state->statements.lock, &params, &result));
+    b->gated = result.rows > 0 && !pg_bool(&result, 0, 0);
+    for (int row = 0; row < result.rows && !b->gated; row++) {
+        if (pg_bool(&result, row, 2))
+            b->held[b->n_held++] = pg_i16(&result, row, 1);
+        else
+            b->missed = b->missed || is_ours(b->state->relay, pg_i16(&result, row, 1));
+    }
     return ERR_OK;
 }
 
-static Err read_rows(Ctx *ctx, const PgResult *rows, Envelope **ret) {
-    Envelope *messages = ARENA_ARRAY(ctx->arena, Envelope, (size_t)rows->rows);
-    if (messages == NULL)
-        return ERR_NO_MEMORY;
-    for (int i = 0; i < rows->rows; i++)
-        messages[i] = (Envelope){.tag = pg_i64(rows, i, 0),
-                                 .message_id = pg_id(rows, i, 1),
-                                 .type = pg_text(rows, i, 2),
-                                 .aggregate = pg_id(rows, i, 3),
-                                 .payload = pg_text(rows, i, 4),
-                                 .traceparent = pg_text(rows, i, 5),
-                                 .tracestate = pg_text(rows, i, 6),
-                                 .baggage = pg_text(rows, i, 7)};
-    *ret = messages;
-    return ERR_OK;
-}
+/* --- one batch ---------------------------------------------------------------------------------------------------- */
 
-CO_FN static Err forget_rows(PgTx *tx, RelayBatch *b, const Envelope *messages, size_t n) {
+CO_FN static Err read_rows(PgTx *tx, RelayBatch *b, OutboxRead *read) {
     PgParams params;
-    PgResult result;
+    PgResult rows;
+    size_t busy = b->state->busy;
+    *read = (OutboxRead){.limit = busy == 0 ? b->state->batch : (b->state->batch + busy - 1) / busy};
     pg_params_init(&params, b->ctx->arena);
-    pg_array_begin(&params, OID_INT8_ARRAY);
-    for (size_t i = 0; i < n; i++)
-        pg_array_i64(&params, messages[i].tag);
+    pg_array_begin(&params, OID_INT2_ARRAY);
+    for (size_t i = 0; i < b->n_held; i++)
+        pg_array_i16(&params, b->held[i]);
     pg_array_end(&params);
-    return pg_tx_query_commit(tx, b->state->forget, &params, &result);
+    pg_add_i32(&params, (int32_t)read->limit);
+    pg_add_i64(&params, RELAY_BYTES);
+    TRY(pg_tx_query(tx, b->state->statements.read, &params, &rows));
+    return outbox_decode(b->ctx->arena, &rows, read);
 }
 
 CO_FN static Err relay_body(PgTx *tx, void *arg) {
     RelayBatch *b = arg;
     Transport *transport = b->state->relay->transport;
+    OutboxRead read;
     PgParams params;
-    PgResult rows;
-    Envelope *messages;
-    bool locked;
-    b->n = 0;
+    PgResult result;
+    b->n = b->n_held = 0;
+    b->missed = b->again = false;
     pg_tx_send(tx, &ASYNC_COMMIT, NULL);
-    TRY(take_locks(tx, b, &locked));
-    if (!locked)
+    pg_tx_send(tx, &OUTBOX_PLAN, NULL);
+    TRY(take_locks(tx, b));
+    if (b->n_held == 0)
         return ERR_OK;
+    TRY(read_rows(tx, b, &read));
+    if (read.n > 0) {
+        int64_t began_ns = clock_mono_ns();
+        Err err = transport->ops->publish(transport, read.messages, read.n);
+        trace_published(b->ctx, read.messages, read.n, began_ns, err);
+        TRY(err);
+        trace_relayed(engine_context(b->state->relay->engine)->name, read.appended, read.n);
+    }
     pg_params_init(&params, b->ctx->arena);
-    pg_add_i32(&params, (int32_t)b->state->batch);
-    pg_add_i64(&params, RELAY_BYTES);
-    TRY(pg_tx_query(tx, b->state->oldest, &params, &rows));
-    if (rows.rows == 0)
-        return ERR_OK;
-    TRY(read_rows(b->ctx, &rows, &messages));
-    int64_t began_ns = clock_mono_ns();
-    Err err = transport->ops->publish(transport, messages, (size_t)rows.rows);
-    trace_published(b->ctx, messages, (size_t)rows.rows, began_ns, err);
-    TRY(err);
-    b->n = (size_t)rows.rows;
-    return forget_rows(tx, b, messages, b->n);
+    b->again = outbox_mark(&read, &params) > 0;
+    b->n = read.n;
+    b->busy = read.busy;
+    return b->again ? pg_tx_query_commit(tx, b->state->statements.mark, &params, &result) : ERR_OK;
 }
 
-/* One batch; waits for the next append only when the outbox was found empty. */
+/* Giving back space is no reason to stop: the next half minute tries again. */
+CO_FN static void rotate(Ctx *ctx, RelayState *state) {
+    bool more;
+    state->rotate_at_ms = clock_mono_ms() + ROTATE_MS;
+    for (int step = 0; step < OUTBOX_SLOTS; step++)
+        if (outbox_rotate(state->relay->engine, &more) != ERR_OK || !more)
+            break;
+    ctx->problem = (Problem){0};
+}
+
+/* One batch; waits for the next append only when nothing was found. */
 CO_FN static Err relay_step(Ctx *ctx, void *data) {
     RelayState *state = data;
-    RelayBatch b = {.state = state, .ctx = ctx};
+    RelayBatch b = {.state = state, .ctx = ctx, .strangers = clock_mono_ms() >= state->strangers_at_ms};
+    if (b.strangers)
+        state->strangers_at_ms = clock_mono_ms() + STRANGERS_MS;
     ctx->deadline_ms = clock_mono_ms() + RELAY_DEADLINE_MS;
     Err err = pg_transaction(engine_pool(state->relay->engine), relay_body, &b);
+    if (err == ERR_OK && clock_mono_ms() >= state->rotate_at_ms)
+        rotate(ctx, state);
     ctx->deadline_ms = 0;
-    if (err != ERR_OK || b.n > 0)
+    state->busy = err == ERR_OK && b.n > 0 ? b.busy : 0;
+    if (err != ERR_OK || b.again)
         return err;
-    if (b.gated)
-        return co_sleep(GATE_RETRY_MS);
+    if (b.gated || b.missed)
+        return co_sleep(b.gated ? GATE_RETRY_MS : BUCKET_RETRY_MS);
     /* `seen` dates from before the outbox was read: an append in between ends this wait at once. */
     return engine_outbox_wait(state->relay->engine, &state->seen, state->poll_ms);
 }
@@ -129,33 +168,17 @@ CO_FN static void relay_co(Ctx *ctx, void *arg) {
     heap_free(state);
 }
 
-static Err compose(RelayState *state) {
-    Engine *engine = state->relay->engine;
-    TRY(engine_statement(engine, "relay_locks",
-                         "SELECT pg_try_advisory_xact_lock_shared($1),"
-                         " pg_try_advisory_xact_lock(hashtextextended('usher relay {schema}', 0))",
-                         false, &state->locks));
-    TRY(engine_statement(engine, "relay_oldest",
-                         "SELECT position, message_id, type, aggregate, payload, traceparent, tracestate, baggage"
-                         "  FROM (SELECT d.*, sum(octet_length(payload)::bigint) OVER (ORDER BY position)"
-                         "                    - octet_length(payload) AS before"
-                         "          FROM (SELECT * FROM {schema}.outbox ORDER BY position LIMIT $1::integer) AS d) AS b"
-                         " WHERE before < $2::bigint ORDER BY position",
-                         false, &state->oldest));
-    return engine_statement(engine, "relay_forget", "DELETE FROM {schema}.outbox WHERE position = ANY ($1::bigint[])",
-                            true, &state->forget);
-}
-
 Err relay_start(Loop *loop, const Relay *relay, Co **ret) {
-    if (engine_outbox(relay->engine) == NULL)
+    if (engine_outbox(relay->engine) == NULL || relay->index < 0 || relay->index >= MAX_OF(relay->count, 1))
         return ERR_INVALID;
     RelayState *state = HEAP_NEW(RelayState);
     if (state == NULL)
         return ERR_NO_MEMORY;
     *state = (RelayState){.relay = relay,
                           .batch = relay->batch == 0 ? RELAY_BATCH : relay->batch,
-                          .poll_ms = relay->poll_ms == 0 ? RELAY_POLL_MS : relay->poll_ms};
-    Err err = compose(state);
+                          .poll_ms = relay->poll_ms == 0 ? RELAY_POLL_MS : relay->poll_ms,
+                          .rotate_at_ms = clock_mono_ms() + FIRST_ROTATE_MS};
+    Err err = outbox_statements(relay->engine, &state->statements);
     if (err == ERR_OK)
         err =
             co_spawn(loop, relay_co, state, &(CoOptions){.name = "relay", .arena_limit_bytes = LOOP_ARENA_BYTES}, ret);

@@ -8,8 +8,23 @@
 
 /* --- in each context ---------------------------------------------------------------------------------------------- */
 
+/*
+ * The order of the first four matters: Postgres fills them from left to right. A row's xid is assigned before its
+ * position is drawn (relay.c leans on that), and its slot follows from the position drawn last.
+ */
+#define SLOT_OF_LAST_POSITION "((lastval() >> 17) & 3)::smallint"
+/* Bytes of the id itself, not a hash of Postgres': those may differ from release to release, and an aggregate must not
+ * move while its messages wait. Two bytes, because ids made in sequence (the old system's) vary in one of them only. */
+#define BUCKET_OF_AGGREGATE "((get_byte(uuid_send(aggregate), 15) # get_byte(uuid_send(aggregate), 3)) & 15)::smallint"
+_Static_assert(OUTBOX_SLOT_SHIFT == 17 && OUTBOX_SLOTS == 4, "SLOT_OF_LAST_POSITION says so too");
+
 const Attribute OUTBOX_ATTRIBUTES[] = {
+    ATTR(OutboxRow, xid, .required = true, .default_sql = "txid_current()", .doc = "The transaction that wrote it."),
+    ATTR(OutboxRow, bucket, .key = true, .required = true, .stored_sql = BUCKET_OF_AGGREGATE,
+         .doc = "0 to 15, by aggregate."),
     ATTR(OutboxRow, position, .key = true, .identity = true, .required = true, .doc = "Order of append."),
+    ATTR(OutboxRow, slot, .key = true, .required = true, .default_sql = SLOT_OF_LAST_POSITION,
+         .doc = "The partition that it lies in."),
     ATTR(OutboxRow, message_id, .required = true, .doc = "What the inbox knows it by."),
     ATTR(OutboxRow, type, .required = true, .doc = "Name of the message type."),
     ATTR(OutboxRow, aggregate, .required = true, .doc = "Order is kept by it."),
@@ -20,8 +35,24 @@ const Attribute OUTBOX_ATTRIBUTES[] = {
     ATTR(OutboxRow, appended_at, .required = true, .coarse = true, .doc = "When; nothing is ordered by it."),
     {0},
 };
-/* The relay reads by position, the key; rows live for milliseconds. */
-const Index OUTBOX_INDEXES[] = {{0}};
+/* Relays read by bucket and position, the key; what was committed late they find by its transaction. */
+const Index OUTBOX_INDEXES[] = {
+    {.name = "outbox_xid", .columns = "xid"},
+    {0},
+};
+
+const Attribute OUTBOX_MARK_ATTRIBUTES[] = {
+    ATTR(OutboxMark, bucket, .key = true, .required = true, .doc = "Of the outbox."),
+    ATTR(OutboxMark, position, .key = true, .identity = true, .required = true, .doc = "The newest counts."),
+    ATTR(OutboxMark, from_snapshot, .required = true, .doc = "What it sees is published."),
+    ATTR(OutboxMark, from_xid, .required = true, .doc = "Transactions behind it drew positions behind from_position."),
+    ATTR(OutboxMark, from_position, .required = true, .doc = "Where to look on from."),
+    ATTR(OutboxMark, to_snapshot, .doc = "What it sees is being published; absent: nothing is."),
+    ATTR(OutboxMark, to_xid, .required = true, .doc = "As from_xid, of to_snapshot."),
+    ATTR(OutboxMark, after, .required = true, .doc = "Published of it up to this position."),
+    ATTR(OutboxMark, marked_at, .required = true, .coarse = true, .doc = "When."),
+    {0},
+};
 
 const Attribute INBOX_ATTRIBUTES[] = {
     ATTR(InboxRow, message_id, .key = true, .required = true, .doc = "A message that has had its effect here."),

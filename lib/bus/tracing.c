@@ -70,6 +70,13 @@ void trace_published(Ctx *ctx UNUSED, const Envelope *messages, size_t n, int64_
     }
 }
 
+void trace_relayed(const char *context, const int64_t *appended_us, size_t n) {
+    int64_t now_us = instant_to_unix_us(clock_now());
+    for (size_t i = 0; i < n; i++)
+        metric_record(METRIC_OUTBOX_DELAY, MAX_OF(now_us - appended_us[i], 0) * 1000,
+                      LABELS({"usher.context", context, 0}));
+}
+
 void trace_delivered(Ctx *ctx, bool continued) {
     if (telemetry_traces() && !telemetry_samples(&ctx->trace, continued))
         ctx->trace.flags = (uint8_t)(ctx->trace.flags & ~TRACE_SAMPLED);

@@ -10,6 +10,8 @@
 
 /** The transport confirmed n messages, or did not. */
 void trace_published(Ctx *ctx, const Envelope *messages, size_t n, int64_t began_ns, Err err);
+/** Messages of a context's outbox were confirmed, appended at those moments (microseconds since 1970). */
+void trace_relayed(const char *context, const int64_t *appended_us, size_t n);
 /** A delivery's ctx, whose trace was read from its message (continued) or is new: who decides is asked. */
 void trace_delivered(Ctx *ctx, bool continued);
 /** A delivery has its outcome. */

@@ -21,7 +21,8 @@
 
 static const char CONTENT_TYPE[] = "application/vnd.masstransit+json";
 
-/* --- topology ------------------------------------------------------------------------------------------------------ */
+/* --- topology
+ * ------------------------------------------------------------------------------------------------------ */
 
 CO_FN static Err declare_exchange(AmqpChannel *channel, const char *name) {
     AmqpExchange exchange = {.name = name, .type = "fanout", .durable = true};
@@ -88,7 +89,8 @@ CO_FN static Err set_up_publisher(AmqpChannel *channel, void *data) {
     return amqp_confirm_select(channel);
 }
 
-/* --- connecting ---------------------------------------------------------------------------------------------------- */
+/* --- connecting
+ * ---------------------------------------------------------------------------------------------------- */
 
 static Err connect_client(AmqpTransport *t, const char *what, AmqpClient **client) {
     Ctx *ctx = co_ctx(co_self());
@@ -113,7 +115,8 @@ CO_FN Err amqp_publisher(AmqpTransport *t, AmqpChannel **ret) {
     return amqp_channel_ready(t->publisher);
 }
 
-/* --- publishing ---------------------------------------------------------------------------------------------------- */
+/* --- publishing
+ * ---------------------------------------------------------------------------------------------------- */
 
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id) {
     AmqpProperties properties = AMQP_PROPERTIES_NONE;
@@ -154,18 +157,18 @@ CO_FN static Err publish_one(AmqpTransport *t, AmqpChannel *channel, const Envel
     char id[ID_TEXT_LEN];
     Str name = arena_str(arena, m->type), body = {0};
     Buf table = buf_new(arena, 32 * 1024);
-    MtEnvelope envelope = {.message_id = {m->message_id, true},
-                           .conversation_id = {id_is_zero(m->conversation_id) ? m->message_id : m->conversation_id, true},
-                           .source_address = t->source_address,
-                           .destination_address = arena_printf(arena, "%.*s%.*s", STR_ARG(t->address_prefix),
-                                                               STR_ARG(m->type)),
-                           .types = &m->type,
-                           .n_types = 1,
-                           .message = m->payload,
-                           .sent_at = clock_now(),
-                           .headers = headers,
-                           .n_headers = trace_headers(m, arena, headers),
-                           .host = &t->host};
+    MtEnvelope envelope = {
+        .message_id = {m->message_id, true},
+        .conversation_id = {id_is_zero(m->conversation_id) ? m->message_id : m->conversation_id, true},
+        .source_address = t->source_address,
+        .destination_address = arena_printf(arena, "%.*s%.*s", STR_ARG(t->address_prefix), STR_ARG(m->type)),
+        .types = &m->type,
+        .n_types = 1,
+        .message = m->payload,
+        .sent_at = clock_now(),
+        .headers = headers,
+        .n_headers = trace_headers(m, arena, headers),
+        .host = &t->host};
     if (name.p == NULL || envelope.destination_address.p == NULL)
         return ERR_NO_MEMORY;
     TRY(mt_write(&envelope, arena, &body));
@@ -193,10 +196,11 @@ static Err judge(AmqpTransport *t, AmqpChannel *channel, const Envelope *message
             if (!has_receiver(t, messages[i].type))
                 break; /* nobody here waits for it, and nobody elsewhere has bound a queue */
             amqp_channel_restart(channel);
-            return ctx_problem(ctx, ERR_UNAVAILABLE, NULL,
-                               "no queue was bound to exchange %.*s, and one of ours should be: the topology is declared "
-                               "again, and the message is published again",
-                               STR_ARG(messages[i].type));
+            return ctx_problem(
+                ctx, ERR_UNAVAILABLE, NULL,
+                "no queue was bound to exchange %.*s, and one of ours should be: the topology is declared "
+                "again, and the message is published again",
+                STR_ARG(messages[i].type));
         case AMQP_CONFIRM_NACKED:
             return ctx_problem(ctx, ERR_UNAVAILABLE, NULL, "the broker could not store a message (basic.nack)");
         case AMQP_CONFIRM_PENDING:
@@ -230,7 +234,8 @@ CO_FN static Err amqp_publish_messages(Transport *transport, const Envelope *mes
     return err;
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------- */
+/* --- life
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static void amqp_free(Transport *transport) {
     AmqpTransport *t = (AmqpTransport *)transport;
@@ -241,8 +246,7 @@ static void amqp_free(Transport *transport) {
     heap_free(t);
 }
 
-static const TransportOps ops = {
-    .publish = amqp_publish_messages, .consume = amqp_consume_queue, .free = amqp_free};
+static const TransportOps ops = {.publish = amqp_publish_messages, .consume = amqp_consume_queue, .free = amqp_free};
 
 static bool has_inbox(const AmqpTransport *t, const char *queue) {
     for (size_t i = 0; i < t->n_inboxes; i++)
@@ -259,9 +263,9 @@ static Err make_addresses(Ctx *ctx, AmqpTransport *t) {
     if (url.port != (url.tls ? 5671 : 5672))
         snprintf(port, sizeof port, ":%d", url.port);
     bool root = str_eq(url.vhost, STR("/"));
-    t->address_prefix = arena_printf(t->arena, "%s://%.*s%s/%.*s%s", url.tls ? "rabbitmqs" : "rabbitmq",
-                                     STR_ARG(url.host), port, root ? 0 : (int)url.vhost.n, url.vhost.p,
-                                     root ? "" : "/");
+    t->address_prefix =
+        arena_printf(t->arena, "%s://%.*s%s/%.*s%s", url.tls ? "rabbitmqs" : "rabbitmq", STR_ARG(url.host), port,
+                     root ? 0 : (int)url.vhost.n, url.vhost.p, root ? "" : "/");
     for (size_t i = 0; i < sizeof bus - 1; i++)
         bus[i] = "ybndrfg8ejkmcpqxot1uwisza345h769"[random_below(32)];
     t->source_address = arena_printf(t->arena, "%.*s%.*s_usher_bus_%.26s?temporary=true", STR_ARG(t->address_prefix),

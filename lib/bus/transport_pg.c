@@ -10,6 +10,7 @@
  * LOCKED would let them share the queue, and with it hand the second message of an aggregate to one while another still
  * fails at the first: order is what that would cost (README.md).
  */
+#include "bus/transport_pg.h"
 #include "base/heap.h"
 #include "bus/loops.h"
 #include "bus_queries.h"
@@ -29,7 +30,8 @@ typedef struct Queue {
     const char *name;
     char channel[64];
     bool listening;
-    bool busy; /* one caller of consume at a time */
+    bool busy;                /* one caller of consume at a time */
+    const Pipeline *pipeline; /* NULL: none was declared */
     uint64_t wakes;
     Wait *waiting;
 } Queue;
@@ -133,6 +135,8 @@ typedef struct Consume {
     bool gated;  /* a reset has the gate */
     size_t n;    /* messages handled */
     int64_t next_due_ms;
+    bool waited;  /* this batch has had its time to fill */
+    bool waiting; /* it is not full, and may still fill */
 } Consume;
 
 /* The batch; texts are borrowed from the result, which lives as long as the coroutine. */
@@ -226,6 +230,12 @@ CO_FN static Err find_next_due(PgTx *tx, Consume *c) {
     return ERR_OK;
 }
 
+/* A batch that is not full waits once, without holding anything. */
+static bool may_fill(const Consume *c, size_t n) {
+    const Pipeline *pipeline = c->queue->pipeline;
+    return pipeline != NULL && pipeline->batch_ms > 0 && !c->waited && n < c->most;
+}
+
 CO_FN static Err consume_body(PgTx *tx, void *arg) {
     Consume *c = arg;
     PgParams params;
@@ -233,6 +243,7 @@ CO_FN static Err consume_body(PgTx *tx, void *arg) {
     Envelope *messages;
     c->n = 0;
     c->next_due_ms = INT64_MAX;
+    c->waiting = false;
     pg_tx_send(tx, &ASYNC_COMMIT, NULL);
     TRY(take_locks(tx, c));
     if (!c->locked)
@@ -241,9 +252,13 @@ CO_FN static Err consume_body(PgTx *tx, void *arg) {
     pg_add_text(&params, str_c(c->queue->name));
     pg_add_i32(&params, (int32_t)c->most);
     pg_add_i64(&params, CONSUME_BYTES_MAX);
+    pg_add_i16(&params, c->queue->pipeline == NULL ? PARTITION_AGGREGATE : (int16_t)c->queue->pipeline->partition);
     TRY(pg_tx_query(tx, SQL_BUS_CONSUME, &params, &rows));
     if (rows.rows == 0)
         return find_next_due(tx, c);
+    c->waiting = may_fill(c, (size_t)rows.rows);
+    if (c->waiting)
+        return ERR_OK;
 
     size_t n = (size_t)rows.rows;
     DeliveryOutcome *outcomes = ARENA_ARRAY(c->ctx->arena, DeliveryOutcome, n);
@@ -281,6 +296,11 @@ CO_FN static Err consume_once(PgTransport *t, Consume *c) {
     uint64_t seen = c->queue->wakes;
     c->ctx->deadline_ms = clock_mono_ms() + CONSUME_DEADLINE_MS;
     Err err = pg_transaction(t->pool, consume_body, c);
+    if (err == ERR_OK && c->waiting) {
+        c->waited = true;
+        TRY(co_sleep(c->queue->pipeline->batch_ms));
+        err = pg_transaction(t->pool, consume_body, c);
+    }
     c->ctx->deadline_ms = 0;
     if (err != ERR_OK || c->n > 0)
         return err;
@@ -301,13 +321,30 @@ CO_FN static Err pg_consume(Transport *transport, const char *name, size_t most,
     return err;
 }
 
+PgPool *transport_pg_pool(Transport *transport) {
+    return ((PgTransport *)transport)->pool;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void pg_free(Transport *transport) {
     heap_free(transport);
 }
 
-static const TransportOps ops = {.publish = pg_publish, .consume = pg_consume, .free = pg_free};
+static Err pg_declare(Transport *transport, const Pipeline *pipeline) {
+    Queue *queue = queue_named((PgTransport *)transport, pipeline->queue);
+    if (queue == NULL)
+        return ERR_INVALID;
+    queue->pipeline = pipeline;
+    return ERR_OK;
+}
+
+static const TransportOps ops = {.publish = pg_publish,
+                                 .consume = pg_consume,
+                                 .free = pg_free,
+                                 .declare = pg_declare,
+                                 .dead = &DEAD_PG_OPS,
+                                 .status = dead_pg_status};
 
 static Err add_queue(PgTransport *t, const char *name) {
     if (queue_named(t, name) != NULL)

@@ -143,6 +143,10 @@ typedef struct PgConfig {
     int64_t connect_timeout_ms;
     int64_t statement_timeout_ms; /* on the server, beside our own deadlines */
     const PgObserver *observer;   /* stays the caller's; NULL: nobody watches */
+    /** A pooler in transaction mode stands before the server: nothing may outlive a transaction. Statements are sent
+     *  unprepared, startup options (role, search_path, statement_timeout) are not sent, and pg_listen hears nothing:
+     *  who listens must poll besides. */
+    bool pooled;
 } PgConfig;
 
 /** Starts connecting; returns at once. ERR_INVALID: the URL cannot be read; ERR_NO_MEMORY. */

@@ -45,6 +45,8 @@ Err pg_listen(PgPool *pool, const char *channel, void (*fn)(Str payload, void *d
     ASSERT(strchr(channel, '"') == NULL && strlen(channel) < 64);
     if (pool->closed)
         return ERR_CANCELLED;
+    if (pool->pooled) /* LISTEN would belong to whoever gets the server's connection next */
+        return ERR_OK;
     if (pool->channels_n == PG_CHANNELS_MAX)
         return ERR_LIMIT;
     Str name = arena_str(pool->arena, str_c(channel));

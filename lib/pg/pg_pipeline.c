@@ -110,7 +110,8 @@ bool pipeline_statement(PgConn *conn, PgSlotKind kind, const Statement *statemen
     if (params == NULL)
         params = &NO_PARAMS;
     /* Without a name there is nothing to prepare under. */
-    PgPreparedState state = statement->name == NULL ? PREPARED_FULL : prepared_get(conn->prepared, statement);
+    PgPreparedState state =
+        statement->name == NULL || conn->pool->pooled ? PREPARED_FULL : prepared_get(conn->prepared, statement);
     if (state == PREPARED_STALE && !statement_deallocate(conn, statement, round))
         return false;
     if ((state == PREPARED_NO || state == PREPARED_STALE) && !statement_prepare(conn, statement, params, round))

@@ -58,7 +58,12 @@ static Err pool_configure(PgPool *pool, const PgConfig *config) {
     if (pool->url == NULL || pool->application_name == NULL)
         return ERR_NO_MEMORY;
     pool->observer = config->observer;
+    pool->pooled = config->pooled;
     pool->connect_timeout_ms = config->connect_timeout_ms > 0 ? config->connect_timeout_ms : 5000;
+    if (config->pooled) { /* poolers refuse start-up options */
+        pool->options = "";
+        return ERR_OK;
+    }
     return options_of(pool, config, &pool->options);
 }
 

@@ -48,9 +48,15 @@ void ddl_create_table(Buf *out, Str schema, const Table *table, bool temporary) 
         add_rule(out, schema, r);
     }
     buf_add_c(out, "\n)");
+    if (table->partition_by.p != NULL)
+        buf_printf(out, " PARTITION BY LIST (%.*s)", STR_ARG(table->partition_by));
     if (table->storage.p != NULL)
         buf_printf(out, " WITH (%.*s)", STR_ARG(table->storage));
     buf_add_c(out, ";\n");
+    for (int i = 0; i < table->partitions; i++)
+        buf_printf(out, "CREATE %sTABLE %.*s.%.*s_%d PARTITION OF %.*s.%.*s FOR VALUES IN (%d);\n",
+                   temporary ? "TEMPORARY " : "", STR_ARG(schema), STR_ARG(table->name), i, STR_ARG(schema),
+                   STR_ARG(table->name), i);
     for (const TableIndex *i = table->indexes; i < table->indexes + table->index_n; i++)
         ddl_create_index(out, schema, table->name, i, "");
 }

@@ -233,6 +233,14 @@ static void change_rest(Differ *d, const Table *old, const Table *new) {
                        STR_ARG(new->storage));
         diff_add(d, &sql, new->name, STR(""), "storage parameters");
     }
+    if (!str_eq(old->partition_by, new->partition_by) || old->partitions != new->partitions) {
+        Buf sql = diff_sql(d);
+        buf_printf(&sql,
+                   "DO $$ BEGIN RAISE EXCEPTION 'write this by hand: make %.*s anew and move its rows'; END $$;\n",
+                   STR_ARG(new->name));
+        diff_flag(d, diff_add(d, &sql, new->name, STR(""), "partitions"), "rebuild", new->name, STR(""),
+                  "a table cannot be partitioned in place; put the steps that make it anew and move its rows here");
+    }
     if (d->mode != DIFF_DOWN && new->seed.p != NULL && !str_eq(old->seed, new->seed)) {
         Buf sql = diff_sql(d);
         add_seed(&sql, new);

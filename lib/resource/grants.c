@@ -3,8 +3,9 @@
  *
  * The role owns nothing and cannot log in: workers connect as somebody else and SET ROLE. It may use its schema and
  * read and write the rows of its own tables; the journal of migrations it may only read. Nothing of another context is
- * granted, so a query that strays there fails. A connection that may not make roles (a managed Postgres) is told so in
- * the report and goes on: the tables stand either way, and `usher doctor` says what is missing.
+ * granted, so a query that strays there fails. What is partitioned is emptied by the partition: those it may TRUNCATE.
+ * A default that asks for lastval() needs SELECT on the sequence. A connection that may not make roles (a managed
+ * Postgres) is told so in the report and goes on: the tables stand either way, and `usher doctor` says what is missing.
  */
 #include "resource/migrate_db.h"
 
@@ -43,8 +44,12 @@ static Err grant_all(Migrator *m) {
     return migrator_execf(m, NULL,
                           "BEGIN; SET LOCAL lock_timeout = '2s'; GRANT USAGE ON SCHEMA %s TO %s; "
                           "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %s TO %s; "
-                          "REVOKE INSERT, UPDATE, DELETE ON %s.schema_migrations FROM %s; COMMIT",
-                          schema, role, schema, role, schema, role);
+                          "GRANT SELECT ON ALL SEQUENCES IN SCHEMA %s TO %s; "
+                          "REVOKE INSERT, UPDATE, DELETE ON %s.schema_migrations FROM %s; "
+                          "DO $$ BEGIN EXECUTE coalesce((SELECT string_agg(format('GRANT TRUNCATE ON %%s TO %s', "
+                          "c.oid::regclass), '; ') FROM pg_class c WHERE c.relnamespace = '%s'::regnamespace "
+                          "AND c.relispartition AND c.relkind = 'r'), 'SELECT 1'); END $$; COMMIT",
+                          schema, role, schema, role, schema, role, schema, role, role, schema);
 }
 
 Err grants_apply(Migrator *m) {
@@ -70,7 +75,7 @@ static const char VERIFY_SQL[] =
     "SELECT c.relname, p.privilege, p.wanted FROM pg_class c\n"
     "CROSS JOIN LATERAL (VALUES ('SELECT', true), ('INSERT', c.relname <> 'schema_migrations'),\n"
     "  ('UPDATE', c.relname <> 'schema_migrations'), ('DELETE', c.relname <> 'schema_migrations'), ('TRUNCATE', "
-    "false))\n"
+    "c.relispartition))\n"
     "  AS p (privilege, wanted)\n"
     "WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p')\n"
     "  AND has_table_privilege($2, c.oid, p.privilege) <> p.wanted\n"

@@ -82,7 +82,7 @@ static Str keep(Maker *maker, Str s) {
     return s;
 }
 
-static Str column_type(Maker *maker, const Attribute *a) {
+static Str plain_type(Maker *maker, const Attribute *a) {
     switch (a->type) {
     case TYPE_BOOL:
         return STR("boolean");
@@ -108,6 +108,15 @@ static Str column_type(Maker *maker, const Attribute *a) {
     }
     ASSERT(a->type != TYPE_NONE);
     return STR("");
+}
+
+/* How a column is computed belongs to its type: one cannot be changed without the other either. */
+static Str column_type(Maker *maker, const Attribute *a) {
+    Str type = plain_type(maker, a);
+    if (a->stored_sql == NULL)
+        return type;
+    return keep(maker,
+                arena_printf(maker->arena, "%.*s GENERATED ALWAYS AS (%s) STORED", STR_ARG(type), a->stored_sql));
 }
 
 static void add_rule(Table *table, Str name, RuleKind kind, Str definition, Str target) {
@@ -232,6 +241,8 @@ static Err make_table(Maker *maker, const Resource *resource, Table *table) {
     *table = (Table){.name = str_c(resource->plural),
                      .storage = str_c(resource->storage),
                      .seed = str_c(resource->seed_sql),
+                     .partition_by = str_c(resource->partition_by),
+                     .partitions = resource->partitions,
                      .columns = ARENA_ARRAY(maker->arena, Column, attributes * 2),
                      .rules = ARENA_ARRAY(maker->arena, Rule, attributes * 2 + identities + checks + 1),
                      .indexes = ARENA_ARRAY(maker->arena, TableIndex, identities + indexes)};

@@ -9,11 +9,12 @@
 #pragma once
 #include "resource/resource.h"
 
-#define MODEL_TABLES_MAX   256
-#define MODEL_COLUMNS_MAX  512
-#define MODEL_NAME_MAX     63 /* NAMEDATALEN - 1: Postgres cuts longer names, silently */
-#define MODEL_SQL_MAX      (1024 * 1024)
-#define MODEL_SNAPSHOT_MAX (4 * 1024 * 1024)
+#define MODEL_TABLES_MAX     256
+#define MODEL_COLUMNS_MAX    512
+#define MODEL_NAME_MAX       63 /* NAMEDATALEN - 1: Postgres cuts longer names, silently */
+#define MODEL_SQL_MAX        (1024 * 1024)
+#define MODEL_SNAPSHOT_MAX   (4 * 1024 * 1024)
+#define MODEL_PARTITIONS_MAX 64
 
 typedef struct Column {
     Str name;
@@ -42,8 +43,10 @@ typedef struct TableIndex {
 
 typedef struct Table {
     Str name;
-    Str storage; /* absent: none */
-    Str seed;    /* absent: none */
+    Str storage;      /* absent: none */
+    Str seed;         /* absent: none */
+    Str partition_by; /* column; absent: not partitioned */
+    int partitions;   /* of values 0 to n - 1 */
     Column *columns;
     size_t column_n;
     Rule *rules;

@@ -71,6 +71,7 @@ typedef struct Attribute {
     const char *references; /* resource of the same context; documentation and relationship checks, and a foreign key */
     const EnumValue *values;  /* names for numbers; ended by name == NULL */
     const char *default_sql;  /* DEFAULT expression */
+    const char *stored_sql;   /* GENERATED ALWAYS AS (…) STORED: Postgres computes it from the row's other columns */
     const char *renamed_from; /* declares a rename to `usher migrate generate` */
     const char *legacy;       /* column of the old system */
     bool list;                /* Slice(Id) instead of one Id: arguments of actions only */
@@ -231,6 +232,10 @@ struct Resource {
     const Action *actions;
     const Policy *policies;
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
+    /** Partitioned by LIST of this smallint attribute (part of the key), with a partition `plural_N` for each value N
+     *  from 0 to partitions - 1. A partition can be emptied at once (the context's role may TRUNCATE it). */
+    const char *partition_by;
+    int partitions;
     ApiShow api;
     bool internal; /* engine tables (outbox, inbox): no actions, no policies needed */
     const char

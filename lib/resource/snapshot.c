@@ -34,6 +34,11 @@ static void write_table(JsonWriter *w, const Table *table) {
     json_object(w);
     write_text(w, STR("name"), table->name);
     write_text(w, STR("storage"), table->storage);
+    write_text(w, STR("partition_by"), table->partition_by);
+    if (table->partitions > 0) {
+        json_name(w, STR("partitions"));
+        json_write_i64(w, table->partitions);
+    }
     json_name(w, STR("columns"));
     json_array(w);
     for (const Column *c = table->columns; c < table->columns + table->column_n; c++) {
@@ -198,6 +203,15 @@ static Err read_indexes(Ctx *ctx, const Json *object, Table *table) {
     return ERR_OK;
 }
 
+static Err read_partitions(Ctx *ctx, const Json *object, Table *table) {
+    int64_t n = json_i64(json_member(object, "partitions"), 0);
+    TRY(read_text(ctx, object, "partition_by", table->name, n != 0, &table->partition_by));
+    if (n < 0 || n > MODEL_PARTITIONS_MAX || (table->partition_by.p != NULL && !name_is_plain(table->partition_by)))
+        return bad(ctx, table->name, "partitions");
+    table->partitions = (int)n;
+    return ERR_OK;
+}
+
 Err model_from_snapshot(Ctx *ctx, Str json, Model *ret) {
     if (json.n > MODEL_SNAPSHOT_MAX)
         return ctx_problem(ctx, ERR_LIMIT, NULL, "snapshot: more than %d bytes", MODEL_SNAPSHOT_MAX);
@@ -224,6 +238,7 @@ Err model_from_snapshot(Ctx *ctx, Str json, Model *ret) {
         TRY(read_name(ctx, object, STR("tables"), &t.name));
         TRY(read_text(ctx, object, "storage", t.name, false, &t.storage));
         TRY(read_text(ctx, object, "seed", t.name, false, &t.seed));
+        TRY(read_partitions(ctx, object, &t));
         TRY(read_columns(ctx, object, &t));
         TRY(read_rules(ctx, object, &t));
         TRY(read_indexes(ctx, object, &t));

@@ -38,6 +38,8 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Messages waiting in an outbox; counted up to 100000.")                                                          \
     X(METRIC_OUTBOX_AGE, "usher.outbox.age", METRIC_GAUGE_MAX, "s", BOUNDS_NONE,                                       \
       "Age of the oldest message in an outbox.")                                                                       \
+    X(METRIC_OUTBOX_DELAY, "usher.outbox.delay", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,                              \
+      "From a message's append to its confirmed publication.")                                                         \
     X(METRIC_COROUTINES, "usher.coroutines", METRIC_UP_DOWN, "{coroutine}", BOUNDS_NONE, "Coroutines that live.")      \
     X(METRIC_CONNECTIONS, "usher.http.connections", METRIC_UP_DOWN, "{connection}", BOUNDS_NONE,                       \
       "Client connections that are open.")                                                                             \

@@ -52,6 +52,14 @@ class Answer:
         return f"<{self.status} {self.body[:200]!r}>"
 
 
+def waiting_in(schema):
+    """SQL: how many messages of a context's outbox are not published yet. Rows stay a while after that; marks say how far relays came."""
+    return f"""(SELECT count(*) FROM {schema}.outbox o
+        LEFT JOIN LATERAL (SELECT * FROM {schema}.outbox_marks m WHERE m.bucket = o.bucket ORDER BY m.position DESC LIMIT 1) m ON true
+        WHERE NOT coalesce(txid_visible_in_snapshot(o.xid, m.from_snapshot::txid_snapshot) OR (o.position <= m.after
+              AND txid_visible_in_snapshot(o.xid, m.to_snapshot::txid_snapshot)), false))"""
+
+
 class Usher:
     """One `usher dev` with its own data folder."""
 

@@ -24,7 +24,7 @@ import time
 
 import psycopg2
 
-from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for
+from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for, waiting_in
 
 SEATS = 15
 
@@ -352,7 +352,7 @@ def check_books(server, load):
     """Each answered 201 exists, nothing exists that nobody asked for, every event has its tickets, and no message is left or dead."""
 
     def settled():
-        return server.sql("""SELECT (SELECT count(*) FROM events.outbox) + (SELECT count(*) FROM bus.messages)
+        return server.sql(f"""SELECT {waiting_in("events")} + (SELECT count(*) FROM bus.messages)
             + (SELECT count(*) FROM events.events e
                 WHERE (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id) <> %s)""", SEATS)[0][0] == 0
 
@@ -361,7 +361,7 @@ def check_books(server, load):
     except AssertionError:
         print(server.sql("""SELECT e.event_name, (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id)
             FROM events.events e WHERE (SELECT count(*) FROM tickets.tickets t WHERE t.event_id = e.id) <> %s LIMIT 20""", SEATS))
-        print(server.sql("SELECT 'outbox', count(*) FROM events.outbox UNION SELECT 'messages', count(*) FROM bus.messages"))
+        print(server.sql(f"SELECT 'outbox', {waiting_in('events')} UNION SELECT 'messages', count(*) FROM bus.messages"))
         print("".join(server.log[-40:]))
         raise
     assert server.sql("SELECT queue, type, reason FROM bus.dead") == []

@@ -13,7 +13,7 @@ import tempfile
 import psycopg2
 import pytest
 
-from conftest import Usher, wait_for
+from conftest import Usher, wait_for, waiting_in
 from faultlib import SEATS, Cluster, Load, Serve, check_books, family, seeded, still_there, wait_gone
 
 
@@ -25,7 +25,7 @@ def cluster():
 
 @pytest.fixture
 def server(cluster):
-    cluster.sql("TRUNCATE events.events, events.outbox, users.users, users.outbox, tickets.tickets, tickets.reservations, "
+    cluster.sql("TRUNCATE events.events, events.outbox, events.outbox_marks, users.users, users.outbox, users.outbox_marks, tickets.tickets, tickets.reservations, "
                 "tickets.events, tickets.users, tickets.inbox, bus.messages, bus.dead")
     with Serve(cluster) as server:
         yield server
@@ -118,7 +118,7 @@ def test_killed_between_commit_and_publish(server):
     relay = server.workers("relay")[0]
     os.kill(relay, signal.SIGSTOP)
     events = [server.new_event(f"Gap {day}", day=day) for day in range(1, 11)]
-    assert server.sql("SELECT count(*) FROM events.outbox") == [(10,)]
+    assert server.sql(f"SELECT {waiting_in('events')}") == [(10,)]
     assert server.sql("SELECT count(*) FROM tickets.tickets") == [(0,)]
     os.kill(relay, signal.SIGKILL)
     for event in events:
@@ -136,14 +136,13 @@ def test_killed_between_publish_and_consume(server):
 
 
 def test_published_twice_by_a_relay_that_died_before_it_could_forget(server):
-    """The relay is held at its DELETE by a lock of ours and dies there; the next one publishes again; the inbox knows the id."""
+    """The relay is held at its mark by a lock of ours and dies there; the next one publishes again; the inbox knows the id."""
     relay = server.workers("relay")[0]
     os.kill(relay, signal.SIGSTOP)
     event = server.new_event()
     ours = server.cluster.connect()
     with ours.cursor() as cursor:
-        cursor.execute("SELECT FROM events.outbox FOR UPDATE")
-        assert cursor.rowcount == 1
+        cursor.execute("LOCK TABLE events.outbox_marks IN SHARE MODE")
         os.kill(relay, signal.SIGCONT)
         server.tickets(event)
         before = server.sql("SELECT ctid::text, xmin::text, * FROM tickets.tickets ORDER BY id")
@@ -151,10 +150,10 @@ def test_published_twice_by_a_relay_that_died_before_it_could_forget(server):
         backend = wait_for(lambda: server.sql(held), what="the relay to wait for our lock")[0][0]
         server.kill("relay")
         server.sql("SELECT pg_terminate_backend(%s, 10000)", backend)
-        assert server.sql("SELECT count(*) FROM events.outbox") == [(1,)]
+        assert server.sql(f"SELECT {waiting_in('events')}") == [(1,)]
     ours.rollback()
     ours.close()
-    wait_for(lambda: server.sql("SELECT (SELECT count(*) FROM events.outbox) + (SELECT count(*) FROM bus.messages)") == [(0,)],
+    wait_for(lambda: server.sql(f"SELECT {waiting_in('events')} + (SELECT count(*) FROM bus.messages)") == [(0,)],
              what="the message to be through again")
     assert server.sql("SELECT ctid::text, xmin::text, * FROM tickets.tickets ORDER BY id") == before, "a second effect"
     assert server.sql("SELECT count(*) FROM tickets.inbox") == [(1,)]
@@ -166,7 +165,7 @@ def test_messages_wait_for_those_who_carry_them(cluster, server):
     with Serve(cluster, env={"ROLES": "http"}) as alone:
         event = alone.new_event()
         assert alone.get(f"/events/{event}/tickets").json() == []
-    assert cluster.sql("SELECT count(*) FROM events.outbox") == [(1,)]
+    assert cluster.sql(f"SELECT {waiting_in('events')}") == [(1,)]
     with Serve(cluster, env={"ROLES": "relay,consume"}):
         wait_for(lambda: cluster.sql("SELECT count(*) FROM tickets.tickets") == [(SEATS,)], what="tickets")
 

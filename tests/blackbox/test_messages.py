@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from conftest import ROOT, Usher, wait_for
+from conftest import ROOT, Usher, wait_for, waiting_in
 from faultlib import SEATS, family, seeded, wait_gone
 
 EVENT = "Integration.Events.Messaging:EventUpserted"
@@ -47,7 +47,7 @@ def put(server, type, payload, aggregate=None, message_id=None):
 
 
 def settled(server):
-    wait_for(lambda: server.sql("SELECT (SELECT count(*) FROM events.outbox) + (SELECT count(*) FROM users.outbox) "
+    wait_for(lambda: server.sql(f"SELECT {waiting_in('events')} + {waiting_in('users')} "
                                 "+ (SELECT count(*) FROM bus.messages)") == [(0,)], what="all messages to be through")
 
 

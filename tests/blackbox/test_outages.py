@@ -33,7 +33,7 @@ def server(cluster):
 def gig(server):
     """An event with its tickets, on an empty system."""
     wait_for(lambda: server.get("/events").status == 200, what="service")
-    server.sql("TRUNCATE events.events, events.outbox, users.users, users.outbox, tickets.tickets, tickets.reservations, "
+    server.sql("TRUNCATE events.events, events.outbox, events.outbox_marks, users.users, users.outbox, users.outbox_marks, tickets.tickets, tickets.reservations, "
                "tickets.events, tickets.users, tickets.inbox, bus.messages, bus.dead")
     event = server.new_event()
     return event, server.tickets(event)

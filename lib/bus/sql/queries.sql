@@ -5,7 +5,7 @@
 SELECT pg_try_advisory_xact_lock_shared($1), pg_try_advisory_xact_lock(hashtextextended('usher consume ' || $2::text, 0));
 
 -- The oldest that are due: up to $2, and up to $3 bytes of payload but at least one. A message that waits for its retry holds back
--- those behind it that are of its aggregate, and nobody else. One time for the whole statement: with clock_timestamp() a message could
+-- those behind it that are of its key: its aggregate ($4 = 0), the queue (1), nobody (2). One time for the whole statement: with clock_timestamp() a message could
 -- become due between its own row's look and that of one behind it, and be overtaken.
 -- name: bus_consume :many
 SELECT position, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt
@@ -16,7 +16,8 @@ SELECT position, message_id, type, aggregate, payload, traceparent, tracestate, 
                    AND (m.not_before IS NULL OR m.not_before <= statement_timestamp())
                    AND NOT EXISTS (SELECT 1
                                      FROM bus.messages AS w
-                                    WHERE w.queue = m.queue AND w.aggregate = m.aggregate
+                                    WHERE w.queue = m.queue AND (w.aggregate = m.aggregate OR $4::smallint = 1)
+                                      AND $4::smallint <> 2
                                       AND w.position < m.position AND w.attempt > 0
                                       AND w.not_before > statement_timestamp())
                  ORDER BY m.position
@@ -62,3 +63,36 @@ SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, bag
 
 -- name: bus_publish_notify :exec
 SELECT pg_notify('bus_' || queue, '') FROM unnest($1::text[]) AS q (queue);
+
+-- Dead letters (dead_pg.c), oldest first. $1 queue, $2 position, $3 reason (NULL: any), $4 at most, $5 payloads too.
+-- name: bus_dead_list :many
+SELECT position::text, queue, message_id::text, type, reason, to_char(died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+       CASE WHEN $5 THEN json_strip_nulls(json_build_object('aggregate', aggregate, 'attempts', attempt, 'traceparent', traceparent,
+         'tracestate', tracestate, 'baggage', baggage,
+         'published', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text END,
+       CASE WHEN $5 THEN payload END
+  FROM bus.dead
+ WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR position::text = $2) AND ($3::text IS NULL OR reason = $3)
+ ORDER BY bus.dead.position
+ LIMIT $4::bigint;
+
+-- Behind whatever is in the queue now: its place among the others was given up when it died.
+-- name: bus_dead_retry :one
+WITH gone AS (DELETE FROM bus.dead WHERE position = ANY ($1::text[]::bigint[]) RETURNING *),
+     back AS (INSERT INTO bus.messages (queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt, enqueued_at)
+              SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, 0, clock_timestamp()
+                FROM gone ORDER BY position
+                  ON CONFLICT (queue, message_id) DO NOTHING),
+     woken AS (SELECT count(pg_notify('bus_' || queue, '')) AS n FROM (SELECT DISTINCT queue FROM gone) AS q)
+SELECT (SELECT count(*) FROM gone) + 0 * (SELECT n FROM woken);
+
+-- name: bus_dead_discard :one
+WITH gone AS (DELETE FROM bus.dead WHERE position = ANY ($1::text[]::bigint[]) RETURNING 1) SELECT count(*) FROM gone;
+
+-- name: bus_status :many
+SELECT coalesce(m.queue, d.queue), coalesce(m.waiting, 0), coalesce(m.retrying, 0), coalesce(d.dead, 0), coalesce(m.oldest_ms, -1)
+  FROM (SELECT queue, count(*) AS waiting, count(*) FILTER (WHERE attempt > 0) AS retrying,
+               (extract(epoch FROM clock_timestamp() - min(enqueued_at)) * 1000)::bigint AS oldest_ms
+          FROM bus.messages GROUP BY queue) AS m
+  FULL JOIN (SELECT queue, count(*) AS dead FROM bus.dead GROUP BY queue) AS d ON d.queue = m.queue
+ ORDER BY 1;

@@ -69,7 +69,8 @@ static AmqpMessage message_to(const char *exchange, Str body) {
     return message;
 }
 
-/* --- publish, consume ---------------------------------------------------------------------------------------------- */
+/* --- publish, consume
+ * ---------------------------------------------------------------------------------------------- */
 
 static void round_trip(Ctx *ctx, void *arg) {
     Inbox inbox = {0};
@@ -114,7 +115,8 @@ static void what_is_published_is_delivered(void **state) {
     test_run(getenv("AMQP_URL"), round_trip, "unit-round-trip");
 }
 
-/* --- unroutable, prefetch, redelivery ------------------------------------------------------------------------------ */
+/* --- unroutable, prefetch, redelivery
+ * ------------------------------------------------------------------------------ */
 
 static void returned(Ctx *ctx, void *arg) {
     (void)ctx;
@@ -195,7 +197,8 @@ static void prefetch_holds_also_after_recovery(void **state) {
     test_run(getenv("AMQP_URL"), prefetch, NULL);
 }
 
-/* --- refusals ------------------------------------------------------------------------------------------------------ */
+/* --- refusals
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void differing(Ctx *ctx, void *arg) {
     (void)arg;

@@ -22,9 +22,11 @@ static int close_arena(void **state) {
     return 0;
 }
 
-/* --- frames -------------------------------------------------------------------------------------------------------- */
+/* --- frames
+ * -------------------------------------------------------------------------------------------------------- */
 
-#define BYTES(literal) {"" literal, sizeof(literal) - 1}
+#define BYTES(literal)                                                                                                 \
+    { "" literal, sizeof(literal) - 1 }
 
 static const struct {
     const char *label;
@@ -34,9 +36,18 @@ static const struct {
     {"a heartbeat", BYTES("\x08\0\0\0\0\0\0\xCE"), ERR_OK},
     {"nothing yet", BYTES(""), ERR_EOF},
     {"half a head", BYTES("\x01\0\x01\0\0"), ERR_EOF},
-    {"half a payload", BYTES("\x01\0\x01\0\0\0\x04" "ab"), ERR_EOF},
-    {"the end octet is missing", BYTES("\x01\0\x01\0\0\0\x02" "ab"), ERR_EOF},
-    {"another end octet", BYTES("\x01\0\x01\0\0\0\x02" "ab\xCD"), ERR_SYNTAX},
+    {"half a payload",
+     BYTES("\x01\0\x01\0\0\0\x04"
+           "ab"),
+     ERR_EOF},
+    {"the end octet is missing",
+     BYTES("\x01\0\x01\0\0\0\x02"
+           "ab"),
+     ERR_EOF},
+    {"another end octet",
+     BYTES("\x01\0\x01\0\0\0\x02"
+           "ab\xCD"),
+     ERR_SYNTAX},
     {"no such kind", BYTES("\x04\0\0\0\0\0\0\xCE"), ERR_SYNTAX},
     {"HTTP", BYTES("HTTP/1.1 400 Bad Request"), ERR_SYNTAX},
     {"the broker's answer to another version", BYTES("AMQP\0\0\x09\x01"), ERR_SYNTAX},
@@ -70,7 +81,8 @@ static void frames_come_out_as_they_went_in(void **state) {
     assert_true(frame.kind == AMQP_FRAME_METHOD && frame.payload.n == 0);
 }
 
-/* --- methods ------------------------------------------------------------------------------------------------------- */
+/* --- methods
+ * ------------------------------------------------------------------------------------------------------- */
 
 /* Every method of the list, with something in each argument. */
 static void every_method_survives_the_wire(void **state) {
@@ -111,7 +123,8 @@ static void unknown_methods_are_known_as_such(void **state) {
     assert_int_equal(amqp_method_read((Str)BYTES("\0\x3C\0"), &method), ERR_SYNTAX);
 }
 
-/* --- tables -------------------------------------------------------------------------------------------------------- */
+/* --- tables
+ * -------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *label;
@@ -119,9 +132,10 @@ static const struct {
     Err want;
 } TABLES[] = {
     {"empty", BYTES(""), ERR_OK},
-    {"each kind", BYTES("\1at\1\1bb\xFF\1BB\xFF\1ss\x80\0\1uu\x80\0\1II\xFF\xFF\xFF\xFF\1ii\xFF\xFF\xFF\xFF"
-                        "\1ll\0\0\0\0\0\0\0\1\1LL\0\0\0\0\0\0\0\1\1Tf\0\0\0\0\1dd\0\0\0\0\0\0\0\0\1DD\2\0\0\0\1"
-                        "\1TT\0\0\0\0\0\0\0\1\1SS\0\0\0\2hi\1xx\0\0\0\1z\1AA\0\0\0\3t\1V\1FF\0\0\0\3\1nV\1VV"),
+    {"each kind",
+     BYTES("\1at\1\1bb\xFF\1BB\xFF\1ss\x80\0\1uu\x80\0\1II\xFF\xFF\xFF\xFF\1ii\xFF\xFF\xFF\xFF"
+           "\1ll\0\0\0\0\0\0\0\1\1LL\0\0\0\0\0\0\0\1\1Tf\0\0\0\0\1dd\0\0\0\0\0\0\0\0\1DD\2\0\0\0\1"
+           "\1TT\0\0\0\0\0\0\0\1\1SS\0\0\0\2hi\1xx\0\0\0\1z\1AA\0\0\0\3t\1V\1FF\0\0\0\3\1nV\1VV"),
      ERR_OK},
     {"a kind that does not exist", BYTES("\1aQ\1"), ERR_SYNTAX},
     {"a name without a value", BYTES("\1a"), ERR_SYNTAX},
@@ -166,7 +180,8 @@ static void nesting_has_an_end(void **state) {
     }
 }
 
-/* --- content headers ----------------------------------------------------------------------------------------------- */
+/* --- content headers
+ * ----------------------------------------------------------------------------------------------- */
 
 static void headers_survive_the_wire(void **state) {
     (void)state;
@@ -198,7 +213,8 @@ static void headers_survive_the_wire(void **state) {
     assert_true(in.content_type.p == NULL && in.priority == -1 && in.timestamp == -1);
 }
 
-/* --- URLs ---------------------------------------------------------------------------------------------------------- */
+/* --- URLs
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *url;
@@ -245,21 +261,24 @@ static void urls_are_read_or_refused_with_words(void **state) {
         assert_string_equal(got, URLS[i].want);
     }
     AmqpUrl tls;
-    assert_int_equal(amqp_url_read(&ctx, STR("amqps://h?auth_mechanism=EXTERNAL&cacertfile=/a&certfile=/b&keyfile=/c"
-                                             "&server_name_indication=s&verify=verify_none"),
+    assert_int_equal(amqp_url_read(&ctx,
+                                   STR("amqps://h?auth_mechanism=EXTERNAL&cacertfile=/a&certfile=/b&keyfile=/c"
+                                       "&server_name_indication=s&verify=verify_none"),
                                    arena, &tls),
                      ERR_OK);
     assert_true(tls.external && !tls.verify && str_eq_c(tls.ca, "/a") && str_eq_c(tls.server_name, "s"));
 }
 
-/* --- words --------------------------------------------------------------------------------------------------------- */
+/* --- words
+ * --------------------------------------------------------------------------------------------------------- */
 
 static void a_difference_is_explained(void **state) {
     (void)state;
     char words[AMQP_ERROR_MAX];
-    explain_close(STR("PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'event' in vhost '/': received 'true' "
-                      "but current is 'false'"),
-                  words, sizeof words);
+    explain_close(
+        STR("PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'event' in vhost '/': received 'true' "
+            "but current is 'false'"),
+        words, sizeof words);
     assert_true(strstr(words, "queue event in vhost / exists and was declared differently: its durable is 'false', "
                               "usher declares 'true'") != NULL);
     assert_true(strstr(words, "rabbitmqctl delete_queue event") != NULL);

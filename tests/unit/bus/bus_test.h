@@ -113,8 +113,8 @@ static const Resource counters = {
     .actions = counter_actions,
     .policies = policies,
 };
-static const Resource src_outbox = BUS_OUTBOX("unit_src");
-static const Resource *const src_resources[] = {&counters, &src_outbox, NULL};
+static const Resource src_outbox = BUS_OUTBOX("unit_src"), src_marks = BUS_OUTBOX_MARKS("unit_src");
+static const Resource *const src_resources[] = {&counters, &src_outbox, &src_marks, NULL};
 static const Context src_context = {.name = "unit_src",
                                     .schema = "unit_src",
                                     .role = "unit_src",
@@ -217,6 +217,7 @@ typedef struct TestBus {
     Engine *src, *relay_engine, *dst;
     Transport *transport;
     Relay relay;
+    Pipeline pipeline;
     Consumer consumer;
     Co *relay_co, *consumer_co;
 } TestBus;
@@ -248,7 +249,8 @@ UNUSED static int bus_set_up(void **state) {
         return 0;
     refused_once = 0;
     random_seed(20261123);
-    test_sql("TRUNCATE bus.messages, bus.dead, unit_src.counters, unit_src.outbox, unit_dst.notes, unit_dst.inbox");
+    test_sql("TRUNCATE bus.messages, bus.dead, unit_src.counters, unit_src.outbox, unit_src.outbox_marks, "
+             "unit_dst.notes, unit_dst.inbox");
     bus = (TestBus){.src_pool = bus_pool("usher src", 1),
                     .relay_pool = bus_pool("usher relay", 1),
                     .dst_pool = bus_pool("usher dst", 1),
@@ -258,8 +260,8 @@ UNUSED static int bus_set_up(void **state) {
     assert_int_equal(engine_new(test.loop, &dst_context, bus.dst_pool, &bus.dst), ERR_OK);
     assert_int_equal(transport_pg_new(test.loop, bus.bus_pool, bindings, &bus.transport), ERR_OK);
     bus.relay = (Relay){.engine = bus.relay_engine, .transport = bus.transport};
-    bus.consumer =
-        (Consumer){.name = "unit-queue", .engine = bus.dst, .transport = bus.transport, .subscriptions = subscriptions};
+    bus.pipeline = (Pipeline){.queue = "unit-queue", .bindings = bindings, .subscriptions = subscriptions};
+    bus.consumer = (Consumer){.pipeline = &bus.pipeline, .engine = bus.dst, .transport = bus.transport};
     return 0;
 }
 
@@ -293,6 +295,13 @@ UNUSED static CO_FN long long ask_number(const Statement *statement) {
         return -1;
     return pg_i64(&result, 0, 0);
 }
+
+/* Rows of unit_src.outbox that no mark covers yet. */
+#define SRC_WAITING                                                                                                    \
+    "(SELECT count(*) FROM unit_src.outbox o LEFT JOIN LATERAL (SELECT * FROM unit_src.outbox_marks m"                 \
+    " WHERE m.bucket = o.bucket ORDER BY m.position DESC LIMIT 1) m ON true"                                           \
+    " WHERE NOT coalesce(txid_visible_in_snapshot(o.xid, m.from_snapshot::txid_snapshot) OR (o.position <= m.after"    \
+    " AND txid_visible_in_snapshot(o.xid, m.to_snapshot::txid_snapshot)), false))"
 
 /* Notes out of order within their counter, missing, or doubled: none, ever. */
 UNUSED static long long count_disorder(void) {

@@ -3,8 +3,8 @@
  */
 #include "bus_test.h"
 
-static const Statement COUNT_LEFT = {
-    "unit_left", "SELECT (SELECT count(*) FROM unit_src.outbox) + (SELECT count(*) FROM bus.messages)", false};
+static const Statement COUNT_LEFT = {"unit_left", "SELECT " SRC_WAITING " + (SELECT count(*) FROM bus.messages)",
+                                     false};
 
 /* --- declarations ------------------------------------------------------------------------------------------------- */
 
@@ -99,10 +99,9 @@ static void each_message_has_one_effect_in_order(void **state) {
 static void order_survives_random_failures(void **state) {
     (void)state;
     NEED_POSTGRES();
-    static const int64_t delays[99] = {0, 1, 5, 0, 20};
+    static const int64_t delays[] = {0, 1, 5, 0, 20, [99] = -1};
     Mood mood = RANDOM_FAILURE;
-    bus.consumer.attempts = 100;
-    bus.consumer.delays_ms = delays;
+    bus.pipeline.retry_ms = delays;
     bus.consumer.batch = 7;
     bus_start();
     test_run(run_all, &mood);
@@ -164,11 +163,10 @@ static void run_with_two(Ctx *ctx, void *arg) {
 static void two_of_each_keep_order(void **state) {
     (void)state;
     NEED_POSTGRES();
-    static const int64_t delays[99] = {0, 1};
+    static const int64_t delays[] = {0, 1, [99] = -1};
     bus.relay.batch = bus.consumer.batch = 5;
     bus.relay.poll_ms = 5;
-    bus.consumer.attempts = 100;
-    bus.consumer.delays_ms = delays;
+    bus.pipeline.retry_ms = delays;
     bus_start();
     second_start();
     test_run(run_with_two, NULL);
@@ -261,8 +259,8 @@ static void publish_by_hand(Ctx *ctx, void *arg) {
 static void what_cannot_be_served_goes_aside_and_the_rest_goes_on(void **state) {
     (void)state;
     NEED_POSTGRES();
-    static const int64_t delays[] = {1, 1};
-    bus.consumer.delays_ms = delays;
+    static const int64_t delays[] = {1, 1, -1};
+    bus.pipeline.retry_ms = delays;
     bus_start();
     test_run(publish_by_hand, NULL);
     static const struct {
@@ -315,15 +313,15 @@ static void the_effect_continues_the_causes_trace(void **state) {
 /* --- the gate ----------------------------------------------------------------------------------------------------- */
 
 static const Statement CLOSE = {"unit_close", "SELECT pg_advisory_xact_lock($1::bigint)", true};
-static const Statement SNAPSHOT = {
-    "unit_snapshot",
-    "SELECT (SELECT count(*) FROM unit_src.outbox) * 1000000 + (SELECT count(*) FROM bus.messages) * 1000"
-    " + (SELECT count(*) FROM unit_dst.inbox)",
-    false};
-static const Statement EMPTY = {"unit_empty",
-                                "WITH a AS (DELETE FROM unit_src.outbox), b AS (DELETE FROM bus.messages)"
-                                " DELETE FROM unit_dst.notes",
-                                true};
+static const Statement SNAPSHOT = {"unit_snapshot",
+                                   "SELECT " SRC_WAITING " * 1000000 + (SELECT count(*) FROM bus.messages) * 1000"
+                                   " + (SELECT count(*) FROM unit_dst.inbox)",
+                                   false};
+static const Statement EMPTY = {
+    "unit_empty",
+    "WITH a AS (DELETE FROM unit_src.outbox), c AS (DELETE FROM unit_src.outbox_marks), b AS (DELETE FROM bus.messages)"
+    " DELETE FROM unit_dst.notes",
+    true};
 
 /* What `usher reset` does: closes the gate, empties, opens it. */
 static CO_FN Err reset_body(PgTx *tx, void *arg) {
@@ -371,6 +369,7 @@ static const Statement KILL = {
     " one AS MATERIALIZED (SELECT pid FROM victims WHERE n = $1::bigint % of OR $1::bigint % 8 = 0)"
     " SELECT count(pg_terminate_backend(pid)) FROM one",
     true};
+static const Statement ASK = {"unit_ask", "SELECT count(*) FROM bus.messages", false};
 enum { KILLS = 40 };
 
 static CO_FN Err kill_one(Ctx *ctx) {
@@ -393,7 +392,7 @@ static void run_under_fire(Ctx *ctx, void *arg) {
         }
         /* Let a random amount of work pass before the next: so many askings of another connection. */
         for (uint64_t n = random_below(300); n > 0; n--)
-            CHECK(ask_number(&COUNT_LEFT) >= 0);
+            CHECK(ask_number(&ASK) >= 0);
         if (producing == 0 && kills < KILLS)
             produce_all(ctx, FINE, 10);
     }
