@@ -13,6 +13,7 @@
 #include "usher/app.h"
 #include "usher/cmd.h"
 #include "usher/doctor.h"
+#include "usher/tls.h"
 
 const Option OPTIONS_doctor[] = {{"json", OPTION_FLAG, NULL, "print JSON"}, {.name = NULL}};
 
@@ -179,6 +180,23 @@ static void check_listen(Doctor *doctor) {
     }
 }
 
+static void tls_fine(void *data, Str what) {
+    found(data, FINE, "tls", what, NULL);
+}
+
+static void tls_warning(void *data, Str what, const char *mend) {
+    found(data, WARNING, "tls", what, mend);
+}
+
+static void tls_wrong(void *data, Str what, const char *mend) {
+    found(data, WRONG, "tls", what, mend);
+}
+
+static void check_tls(Doctor *doctor) {
+    const TlsExamination examination = {tls_fine, tls_warning, tls_wrong, doctor};
+    tls_examine(doctor->ctx, doctor->settings, doctor->settings->listen, &examination);
+}
+
 static int64_t read_number(const char *path) {
     char text[64] = "";
     FILE *file = fopen(path, "re");
@@ -228,6 +246,7 @@ int cmd_doctor(Invocation *call) {
     }
     check_broker(&doctor);
     check_listen(&doctor);
+    check_tls(&doctor);
     check_limits(&doctor);
     if (doctor.json != NULL) {
         json_array_end(&w);

@@ -21,6 +21,7 @@
 #include "usher/app.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
+#include "usher/tls.h"
 
 #define LISTENERS_MAX 8
 #define WORKERS_MAX   256
@@ -85,7 +86,13 @@ static Err start_http(Worker *worker) {
     /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
     options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
     options.observer = telemetry_http_observer();
-    TRY(http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server));
+    Err err = tls_options(&ctx, settings, settings->listen, &options);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    if (err == ERR_OK)
+        err = http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server);
+    tls_context_unref(options.tls);
+    TRY(err);
     return observe_start(worker, &self.app, self.server);
 }
 
@@ -101,6 +108,19 @@ static Err reload_worker(Worker *worker) {
     return settings_reload(&ctx, &mistakes);
 }
 
+/* Connections go on with what they began with; a worker that cannot follow its parent keeps what it has. */
+static Err reload_certificates(void) {
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = tls_reload(&ctx, self.server);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    return err;
+}
+
 /* Requests in work go on with the router they began with: it stays, in the worker's arena. */
 static Err reload_http(Worker *worker) {
     Ctx ctx;
@@ -108,7 +128,7 @@ static Err reload_http(Worker *worker) {
     ctx_init(&ctx, self.app.arena, 0);
     TRY(app_router(&ctx, self.app.arena, &self.compat.router));
     quirks_style(&self.style);
-    return ERR_OK;
+    return reload_certificates();
 }
 
 static void http_drained(void *data) {
@@ -252,6 +272,13 @@ static Err prepare(void *data) {
     if (arena == NULL)
         return ERR_NO_MEMORY;
     int http_workers = count_of(settings, "http", settings->http_workers);
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    Err err = http_workers == 0 ? ERR_OK : tls_prepare(&ctx, settings, settings->listen);
+    if (err != ERR_OK) {
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+        return err;
+    }
     for (int i = 0; i < http_workers; i++)
         TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
     return ERR_OK;
@@ -266,6 +293,8 @@ static Err reload(void *data) {
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
     Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        err = tls_reload(&ctx, NULL);
     if (err == ERR_OK)
         LOG_I(NULL, "reloaded");
     else

@@ -9,6 +9,7 @@
 #include "legacy/quirks.h"
 #include "usher/amqp.h"
 #include "usher/observe.h"
+#include "usher/tls.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
     return quirks_check(ctx, value);
@@ -97,7 +98,50 @@ const Setting SETTINGS[] = {
      .kind = SETTING_TEXT,
      .offset = S(listen),
      .fallback = "127.0.0.1:5000",
-     .doc = "Where to serve HTTP: ADDR:PORT, [ADDR6]:PORT, :PORT or unix:/path; several separated by commas."},
+     .doc = "Where to serve HTTP: ADDR:PORT, [ADDR6]:PORT, :PORT or unix:/path; several separated by commas. With "
+            "https:// in front: TLS, by TLS_CERT."},
+    {.env = "TLS_CERT",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_cert),
+     .reload = true,
+     .doc = "PEM file of the certificate and its chain; several separated by commas, chosen by the host that a client "
+            "names, the first for others; or a folder of NAME.crt and NAME.key."},
+    {.env = "TLS_KEY",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_key),
+     .reload = true,
+     .doc = "PEM files of the keys, in TLS_CERT's order; default: each stands in its certificate's file."},
+    {.env = "TLS_CLIENT_CA",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_client_ca),
+     .reload = true,
+     .doc = "PEM file of the authorities that clients' certificates must come from; unset: clients need none."},
+    {.env = "TLS_CLIENT_AUTH",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_client_auth),
+     .fallback = "required",
+     .check = check_tls_clients,
+     .reload = true,
+     .doc =
+         "Where TLS_CLIENT_CA is set: required, or optional (who shows none is served, who shows a wrong one is not)."},
+    {.env = "TLS_MIN_VERSION",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_min_version),
+     .fallback = "1.3",
+     .check = check_tls_version,
+     .reload = true,
+     .doc = "The oldest version of TLS that clients may speak: 1.3 or 1.2."},
+    {.env = "HTTP2",
+     .kind = SETTING_BOOL,
+     .offset = S(http2),
+     .fallback = "true",
+     .reload = true,
+     .doc = "Offer HTTP/2 beside HTTP/1.1 on addresses with TLS."},
+    {.env = "HTTP2_CLEARTEXT",
+     .kind = SETTING_BOOL,
+     .offset = S(http2_cleartext),
+     .fallback = "false",
+     .doc = "Take HTTP/2 without TLS from clients that begin with it (prior knowledge), on addresses without TLS."},
     {.env = "HTTP_WORKERS",
      .kind = SETTING_INT,
      .offset = S(http_workers),

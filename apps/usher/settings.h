@@ -23,6 +23,8 @@ typedef struct Settings {
     Str amqp_url, amqp_queues, amqp_queue_type;
     int64_t amqp_prefetch;
     bool amqp_exclusive;
+    Str tls_cert, tls_key, tls_client_ca, tls_client_auth, tls_min_version;
+    bool http2, http2_cleartext;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

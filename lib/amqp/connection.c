@@ -16,8 +16,7 @@
 #define LINGER_MS 20
 #define OUT_MAX   ((size_t)AMQP_BODY_MAX + 64u * 1024 * 1024)
 
-/* --- waits
- * --------------------------------------------------------------------------------------------------------- */
+/* --- waits -------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err waiters_wait(AmqpWaiter **list, int64_t deadline_ms) {
     AmqpWaiter self = {.next = *list};
@@ -43,8 +42,7 @@ void client_fail(AmqpClient *client, Err failure, const char *words, ...) {
     client->failure = failure;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 bool client_has_room(const AmqpClient *client) {
     return client->state == CLIENT_UP && !client->blocked && client->out.n + client->sending.n < AMQP_OUT_HIGH;
@@ -99,8 +97,7 @@ CO_FN static void writer_co(Ctx *ctx UNUSED, void *arg) {
     client->writer = NULL;
 }
 
-/* --- heartbeats
- * ---------------------------------------------------------------------------------------------------- */
+/* --- heartbeats --------------------------------------------------------------------------------------------------- */
 
 static void heartbeat_due(Timer *timer) {
     AmqpClient *client = (AmqpClient *)((char *)timer - offsetof(AmqpClient, heartbeat));
@@ -115,8 +112,7 @@ static void heartbeat_due(Timer *timer) {
         socket_abort(&client->socket); /* without heartbeats the broker would cut us off, later and unexplained */
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 CO_FN Err client_next_frame(AmqpClient *client, int64_t deadline_ms, AmqpFrame *ret) {
     for (;;) {
@@ -178,8 +174,7 @@ CO_FN static Err read_frames(AmqpClient *client) {
     }
 }
 
-/* --- up and away
- * --------------------------------------------------------------------------------------------------- */
+/* --- up and away -------------------------------------------------------------------------------------------------- */
 
 static void went_up(AmqpClient *client) {
     client->state = CLIENT_UP;
@@ -298,8 +293,7 @@ Str amqp_client_broker(const AmqpClient *client, const char *property) {
     return amqp_table_text(buf_str(&client->broker), property);
 }
 
-/* --- birth and end
- * ------------------------------------------------------------------------------------------------- */
+/* --- birth and end ------------------------------------------------------------------------------------------------ */
 
 static Err start(AmqpClient *client, Ctx *ctx, const AmqpConfig *config) {
     TRY(amqp_url_read(ctx, config->url, client->arena, &client->url));

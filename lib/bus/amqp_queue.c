@@ -12,8 +12,7 @@
 #include "base/heap.h"
 #include "bus/amqp_transport.h"
 
-/* --- what is in hand
- * ----------------------------------------------------------------------------------------------- */
+/* --- what is in hand ---------------------------------------------------------------------------------------------- */
 
 static void held_drop(AmqpInbox *inbox, Held **at) {
     Held *held = *at;
@@ -84,8 +83,7 @@ void amqp_inboxes_free(AmqpTransport *t) {
             held_drop(&t->inboxes[i], &t->inboxes[i].first);
 }
 
-/* --- reading it
- * ---------------------------------------------------------------------------------------------------- */
+/* --- reading it --------------------------------------------------------------------------------------------------- */
 
 /* The first of its types that this queue is declared to receive; else the first it names. */
 static Str type_of(const AmqpInbox *inbox, const MtReceived *received, const MessageType **ret) {
@@ -168,8 +166,7 @@ static void read_held(AmqpInbox *inbox, Held *held, Ctx *ctx) {
     held->envelope.aggregate = aggregate_of(ctx, type, received.message, id);
 }
 
-/* --- a batch
- * ------------------------------------------------------------------------------------------------------- */
+/* --- a batch ------------------------------------------------------------------------------------------------------ */
 
 typedef struct AmqpBatch {
     AmqpInbox *inbox;
@@ -300,8 +297,7 @@ CO_FN static Err settle(AmqpBatch *b) {
     return ERR_OK;
 }
 
-/* --- consume
- * ------------------------------------------------------------------------------------------------------- */
+/* --- consume ------------------------------------------------------------------------------------------------------ */
 
 CO_FN static Err set_up_consumer(AmqpChannel *channel, void *data) {
     AmqpInbox *inbox = data;

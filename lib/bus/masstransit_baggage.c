@@ -56,8 +56,7 @@ Str mt_baggage_json(Str baggage, Arena *arena) {
     return buf_finish(&out, &json) == ERR_OK ? json : (Str){NULL, 0};
 }
 
-/* --- back
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- back --------------------------------------------------------------------------------------------------------- */
 
 /* What may stand in a header's value as it is (baggage-octet), and what in a key (token). */
 static bool is_plain(char c, bool key) {

@@ -169,8 +169,7 @@ Err mt_read(Ctx *ctx, Str body, MtReceived *ret, MtUnreadable *ret_why) {
     return ERR_OK;
 }
 
-/* --- what stands beside the body
- * ----------------------------------------------------------------------------------- */
+/* --- what stands beside the body ---------------------------------------------------------------------------------- */
 
 void mt_read_headers(const AmqpProperties *properties, MtReceived *ret) {
     Str rest = properties->headers, name;

@@ -35,8 +35,7 @@ Err mt_host(Arena *arena, MtHost *ret) {
     return ERR_OK;
 }
 
-/* --- pieces
- * -------------------------------------------------------------------------------------------------------- */
+/* --- pieces ------------------------------------------------------------------------------------------------------- */
 
 static void write_text(JsonWriter *w, const char *name, Str value) {
     json_name(w, str_c(name));
@@ -137,8 +136,7 @@ static Err write_headers(JsonWriter *w, const MtEnvelope *envelope, Arena *arena
     return ERR_OK;
 }
 
-/* --- the whole
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 Err mt_write(const MtEnvelope *envelope, Arena *arena, Str *ret) {
     Buf out = buf_new(arena, ENVELOPE_MAX);

@@ -21,8 +21,7 @@
 
 static const char CONTENT_TYPE[] = "application/vnd.masstransit+json";
 
-/* --- topology
- * ------------------------------------------------------------------------------------------------------ */
+/* --- topology ----------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err declare_exchange(AmqpChannel *channel, const char *name) {
     AmqpExchange exchange = {.name = name, .type = "fanout", .durable = true};
@@ -89,8 +88,7 @@ CO_FN static Err set_up_publisher(AmqpChannel *channel, void *data) {
     return amqp_confirm_select(channel);
 }
 
-/* --- connecting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 static Err connect_client(AmqpTransport *t, const char *what, AmqpClient **client) {
     Ctx *ctx = co_ctx(co_self());
@@ -115,8 +113,7 @@ CO_FN Err amqp_publisher(AmqpTransport *t, AmqpChannel **ret) {
     return amqp_channel_ready(t->publisher);
 }
 
-/* --- publishing
- * ---------------------------------------------------------------------------------------------------- */
+/* --- publishing --------------------------------------------------------------------------------------------------- */
 
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id) {
     AmqpProperties properties = AMQP_PROPERTIES_NONE;
@@ -234,8 +231,7 @@ CO_FN static Err amqp_publish_messages(Transport *transport, const Envelope *mes
     return err;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void amqp_free(Transport *transport) {
     AmqpTransport *t = (AmqpTransport *)transport;

@@ -4,7 +4,7 @@
  * HTTP/1.1 clients get chunks (RFC 9112 §7.1), HTTP/1.0 clients a body that the close ends. A stream that is not ended
  * properly is ended by an abort, so that nobody takes half an answer for a whole one.
  */
-#include "http/connection.h"
+#include "http/h2.h"
 
 static Exchange *exchange_of(Request *req) {
     return (Exchange *)((char *)req - offsetof(Exchange, req));
@@ -18,6 +18,8 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     Exchange *ex = exchange_of(req);
     HttpConnection *conn = ex->conn;
     ASSERT(!res->streaming && res->status >= 200);
+    if (ex->stream != NULL)
+        return h2_stream_begin(ex);
     TRY(exchange_turn(ex));
     if (conn->sealed)
         return ERR_EOF;
@@ -40,6 +42,8 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
 CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);
+    if (ex->stream != NULL)
+        return h2_stream_write(ex, piece);
     while (piece.n > 0) {
         Str part = str_slice(piece, 0, STREAM_CHUNK_MAX);
         piece = str_slice(piece, part.n, piece.n);
@@ -60,6 +64,8 @@ CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
 CO_FN Err response_stream_end(Request *req, Response *res) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);
+    if (ex->stream != NULL)
+        return h2_stream_end(ex);
     if (stream_has_body(ex) && req->minor == 1)
         TRY(output_send(ex, STR("0\r\n\r\n"), (Str){NULL, 0}));
     if (res->close)

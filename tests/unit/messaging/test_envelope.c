@@ -126,8 +126,7 @@ static void every_recording_is_written_again_to_the_byte(void **state) {
     assert_true(n == 524);
 }
 
-/* --- odd ones
- * ------------------------------------------------------------------------------------------------------ */
+/* --- odd ones ----------------------------------------------------------------------------------------------------- */
 
 /* By the exception that the old runtime named in MT-Fault-ExceptionType, or none where no copy went to event_error. */
 static const char *recorded_exception(const Json *row) {
