@@ -268,7 +268,11 @@ CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held
     uint64_t announced;
     bool skipped = held->read && held->envelope.skipped;
     TRY(fault_of(inbox, held, reason, &fault));
-    snprintf(name, sizeof name, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
+    const char *own = inbox->pipeline == NULL ? NULL : inbox->pipeline->dead_letter;
+    if (own != NULL && !skipped)
+        snprintf(name, sizeof name, "%s", own);
+    else
+        snprintf(name, sizeof name, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
     TRY(amqp_declare_once(t, channel, name, true, NULL));
     if (!skipped && held->fault_address.p == NULL) /* recorded: with a faultAddress nothing is published to the type */
         TRY(publish_fault(channel, &fault, &announced));

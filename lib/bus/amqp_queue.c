@@ -179,9 +179,13 @@ typedef struct AmqpBatch {
     int64_t next_due_ms; /* of those that wait; INT64_MAX: none */
 } AmqpBatch;
 
-static bool waits_behind(const Held *first, const Held *held) {
-    for (const Held *at = first; at != held; at = at->next)
-        if (!at->settled && !at->taken && at->read && id_eq(at->envelope.aggregate, held->envelope.aggregate))
+static bool waits_behind(const AmqpInbox *inbox, const Held *held) {
+    PartitionBy by = inbox->pipeline == NULL ? PARTITION_AGGREGATE : inbox->pipeline->partition;
+    if (by == PARTITION_NONE)
+        return false;
+    for (const Held *at = inbox->first; at != held; at = at->next)
+        if (!at->settled && !at->taken && at->read &&
+            (by == PARTITION_QUEUE || id_eq(at->envelope.aggregate, held->envelope.aggregate)))
             return true;
     return false;
 }
@@ -215,7 +219,7 @@ static void collect(AmqpBatch *b, size_t most) {
             any_waits = true;
             continue;
         }
-        if (any_waits && held->read && waits_behind(b->inbox->first, held))
+        if (any_waits && held->read && waits_behind(b->inbox, held))
             continue;
         held->taken = true;
         held->envelope.attempt = held->attempt;
@@ -303,7 +307,9 @@ CO_FN static Err set_up_consumer(AmqpChannel *channel, void *data) {
     AmqpInbox *inbox = data;
     AmqpTransport *t = inbox->transport;
     TRY(amqp_declare_endpoint(t, channel, inbox->queue));
-    TRY(amqp_qos(channel, (uint16_t)t->options.prefetch));
+    size_t wanted = inbox->pipeline == NULL ? 0 : inbox->pipeline->prefetch;
+    size_t prefetch = wanted != 0 ? wanted : (size_t)t->options.prefetch;
+    TRY(amqp_qos(channel, (uint16_t)MIN_OF(prefetch, (size_t)UINT16_MAX)));
     return amqp_consume(channel, inbox->queue, t->options.exclusive, on_delivery, inbox);
 }
 
@@ -342,11 +348,7 @@ CO_FN static Err consume_once(AmqpInbox *inbox, size_t most, DeliveryWork work, 
 }
 
 CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data) {
-    AmqpTransport *t = (AmqpTransport *)transport;
-    AmqpInbox *inbox = NULL;
-    for (size_t i = 0; i < t->n_inboxes && inbox == NULL; i++)
-        if (strcmp(t->inboxes[i].queue, queue) == 0)
-            inbox = &t->inboxes[i];
+    AmqpInbox *inbox = amqp_inbox_named((AmqpTransport *)transport, queue);
     ASSERT(inbox != NULL && !inbox->busy);
     inbox->busy = true;
     Err err = consume_once(inbox, most, work, data);

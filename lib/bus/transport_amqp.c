@@ -231,6 +231,42 @@ CO_FN static Err amqp_publish_messages(Transport *transport, const Envelope *mes
     return err;
 }
 
+/* --- what an operator asks ---------------------------------------------------------------------------------------- */
+
+/* How many wait in a queue; 0 where there is none. The broker closes the channel over a question for one that is not
+ * there, so it may have to be opened again first. */
+CO_FN static Err count_waiting(AmqpChannel *channel, const char *name, int64_t *ret) {
+    AmqpQueueState state = {0};
+    while (!amqp_channel_is_up(channel))
+        TRY(co_sleep(5));
+    Err err = amqp_queue_declare(channel, &(AmqpQueue){.name = name, .passive = true}, &state);
+    *ret = state.messages;
+    problem_clear(co_ctx(co_self()));
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+CO_FN static Err amqp_status(Transport *transport, QueueState **ret, size_t *ret_n) {
+    AmqpTransport *t = (AmqpTransport *)transport;
+    Arena *arena = co_ctx(co_self())->arena;
+    QueueState *queues = ARENA_ARRAY(arena, QueueState, t->n_inboxes + 1);
+    AmqpChannel *channel;
+    if (queues == NULL)
+        return ERR_NO_MEMORY;
+    TRY(connect_client(t, "asks", &t->in));
+    TRY(amqp_client_ready(t->in));
+    TRY(amqp_channel_new(t->in, "status", NULL, NULL, &channel));
+    for (size_t i = 0; i < t->n_inboxes; i++) {
+        char name[AMQP_NAME_MAX + 1];
+        queues[i] = (QueueState){.name = str_c(t->inboxes[i].queue), .oldest_ms = -1};
+        snprintf(name, sizeof name, "%s_error", t->inboxes[i].queue);
+        TRY(count_waiting(channel, t->inboxes[i].queue, &queues[i].waiting));
+        TRY(count_waiting(channel, name, &queues[i].dead));
+    }
+    *ret = queues;
+    *ret_n = t->n_inboxes;
+    return ERR_OK;
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void amqp_free(Transport *transport) {
@@ -242,14 +278,26 @@ static void amqp_free(Transport *transport) {
     heap_free(t);
 }
 
-static const TransportOps ops = {.publish = amqp_publish_messages, .consume = amqp_consume_queue, .free = amqp_free};
-
-static bool has_inbox(const AmqpTransport *t, const char *queue) {
+AmqpInbox *amqp_inbox_named(AmqpTransport *t, const char *queue) {
     for (size_t i = 0; i < t->n_inboxes; i++)
         if (strcmp(t->inboxes[i].queue, queue) == 0)
-            return true;
-    return false;
+            return &t->inboxes[i];
+    return NULL;
 }
+
+static Err amqp_declare(Transport *transport, const Pipeline *pipeline) {
+    AmqpInbox *inbox = amqp_inbox_named((AmqpTransport *)transport, pipeline->queue);
+    if (inbox == NULL)
+        return ERR_NOT_FOUND;
+    inbox->pipeline = pipeline;
+    return ERR_OK;
+}
+
+static const TransportOps ops = {.publish = amqp_publish_messages,
+                                 .consume = amqp_consume_queue,
+                                 .free = amqp_free,
+                                 .declare = amqp_declare,
+                                 .status = amqp_status};
 
 /* As MassTransit writes addresses: the port and the vhost only where they are not 5672 and "/". */
 static Err make_addresses(Ctx *ctx, AmqpTransport *t) {
@@ -271,7 +319,7 @@ static Err make_addresses(Ctx *ctx, AmqpTransport *t) {
 
 static Err add_inboxes(Ctx *ctx, AmqpTransport *t) {
     for (const Binding *b = t->options.bindings; b->queue != NULL; b++) {
-        if (has_inbox(t, b->queue))
+        if (amqp_inbox_named(t, b->queue) != NULL)
             continue;
         if (t->n_inboxes == AMQP_QUEUES_MAX || strlen(b->queue) > AMQP_NAME_MAX - sizeof "_skipped")
             return ctx_problem(ctx, ERR_LIMIT, NULL, "more than %d queues, or a name of more than %d bytes: %s",
