@@ -7,7 +7,9 @@
 #define COMMAND_LIST(X)                                                                                                \
     X(serve)                                                                                                           \
     X(bus)                                                                                                             \
-    X(dev) X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version) X(help)
+    X(dev)                                                                                                             \
+    X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version)     \
+        X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

@@ -45,7 +45,7 @@ static void reference(Document *d, const char *before, Str key, const char *behi
     json_object_end(&d->w);
 }
 
-/* --- the envelope -------------------------------------------------------------------------------------------------- */
+/* --- the envelope ------------------------------------------------------------------------------------------------- */
 
 static void property(Document *d, const char *name, const char *json) {
     json_name(&d->w, str_c(name));
@@ -94,7 +94,7 @@ static void write_envelope(Document *d, const MessageType *type) {
     json_object_end(&d->w);
 }
 
-/* --- channels and operations --------------------------------------------------------------------------------------- */
+/* --- channels and operations -------------------------------------------------------------------------------------- */
 
 static void write_exchange_channel(Document *d, const MessageType *type) {
     Str key = key_of(d, type->name);
@@ -195,7 +195,7 @@ static void write_operations(Document *d) {
     json_object_end(&d->w);
 }
 
-/* --- components ---------------------------------------------------------------------------------------------------- */
+/* --- components --------------------------------------------------------------------------------------------------- */
 
 static void write_messages(Document *d) {
     object(d, "messages");
