@@ -8,8 +8,8 @@
     X(serve)                                                                                                           \
     X(bus)                                                                                                             \
     X(dev)                                                                                                             \
-    X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version)     \
-        X(help)
+    X(reset)                                                                                                           \
+    X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version) X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \
