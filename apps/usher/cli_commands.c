@@ -69,6 +69,8 @@ const Command COMMANDS[] = {
     {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",
      .doc = "Writes a file per body of either surface and per message to contracts/schemas; --check says which are "
             "stale."},
+    {ROW(asyncapi), .arguments = "", .brief = "print the AsyncAPI document of the messages",
+     .doc = "AsyncAPI 3.0: which messages there are, their schemas and envelope, on which exchanges and queues."},
     {ROW(config), .arguments = "", .brief = "show the configuration as it is read",
      .doc =
          "Every setting is an environment variable. Shows each with its value (secrets masked), default and meaning."},

@@ -8,7 +8,9 @@
     X(serve)                                                                                                           \
     X(gateway)                                                                                                         \
     X(bus)                                                                                                             \
-    X(dev) X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(config) X(version) X(help)
+    X(dev)                                                                                                             \
+    X(reset)                                                                                                           \
+    X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version) X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

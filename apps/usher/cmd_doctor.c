@@ -13,20 +13,12 @@
 #include "runtime/confine.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
+#include "usher/doctor.h"
 #include "usher/tls.h"
 
 const Option OPTIONS_doctor[] = {{"json", OPTION_FLAG, NULL, "print JSON"}, {.name = NULL}};
 
-typedef enum Finding { FINE, WARNING, WRONG } Finding;
-
-typedef struct Doctor {
-    Ctx *ctx;
-    const Settings *settings;
-    JsonWriter *json; /* NULL: for people */
-    size_t wrong, warnings;
-} Doctor;
-
-static void found(Doctor *doctor, Finding finding, const char *subject, Str what, const char *mend) {
+void found(Doctor *doctor, Finding finding, const char *subject, Str what, const char *mend) {
     static const char *const words[] = {"ok", "warning", "wrong"};
     doctor->wrong += finding == WRONG;
     doctor->warnings += finding == WARNING;
@@ -47,8 +39,6 @@ static void found(Doctor *doctor, Finding finding, const char *subject, Str what
     json_write_string(doctor->json, str_c(mend));
     json_object_end(doctor->json);
 }
-
-#define SAY(doctor, ...) arena_printf((doctor)->ctx->arena, __VA_ARGS__)
 
 /* One value of one row, as text; absent on failure (told as a finding). */
 static Str ask(Doctor *doctor, PGconn *conn, const char *subject, const char *sql, const char *value) {
@@ -269,6 +259,7 @@ int cmd_doctor(Invocation *call) {
                   "mend the declarations");
         check_context(&doctor, *context);
     }
+    check_broker(&doctor);
     check_listen(&doctor);
     check_tls(&doctor);
     check_limits(&doctor);
