@@ -16,6 +16,13 @@ const Command COMMANDS[] = {
          "this one; should it not serve within\nHANDOVER_TIMEOUT, this one goes on. Sockets that systemd passes as "
          "http or "
          "admin (sd_listen_fds) are served\ninstead of LISTEN and ADMIN_LISTEN."},
+    {ROW(gateway), .arguments = "[check]", .arguments_max = 1, .subcommands = "check",
+     .brief = "stand in front of the old system, and pass its traffic on unchanged",
+     .doc =
+         "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
+         "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
+         "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
+         "each route"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "

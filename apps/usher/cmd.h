@@ -6,6 +6,7 @@
 
 #define COMMAND_LIST(X)                                                                                                \
     X(serve)                                                                                                           \
+    X(gateway)                                                                                                         \
     X(bus)                                                                                                             \
     X(dev) X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(config) X(version) X(help)
 

@@ -2,7 +2,7 @@
  * cmd_replay.c - `usher replay`: recordings, a server, and the differences that nobody expected.
  *
  * An --expect file is a list of {"scenario", "exchange" (left out: all), "reason"}: differences that are wanted. One
- * that no longer differs is told too, so that the list stays true.
+ * that no longer differs is told too, so that the list stays true; of scenarios that were not replayed nothing is said.
  */
 #include <stdlib.h>
 
@@ -26,6 +26,7 @@ const Option OPTIONS_replay[] = {
 typedef struct Expectations {
     const Json *list;
     bool used[4096];
+    bool replayed[4096]; /* the row's scenario was among the files */
 } Expectations;
 
 static Err read_expectations(Ctx *ctx, const char *path, Expectations *ret) {
@@ -58,6 +59,14 @@ static bool is_expected(Expectations *expectations, const ReplayDifference *diff
         return true;
     }
     return false;
+}
+
+static void note_replayed(Expectations *expectations, Str scenario) {
+    size_t i = 0;
+    const Json *first = expectations->list == NULL ? NULL : expectations->list->first;
+    for (const Json *row = first; row != NULL; row = row->next, i++)
+        if (str_eq(json_text(json_member(row, "scenario")), scenario))
+            expectations->replayed[i] = true;
 }
 
 static Err target_of(Invocation *call, ReplayTarget *ret) {
@@ -124,7 +133,7 @@ static void tell_idle(const Expectations *expectations, JsonWriter *json) {
     size_t i = 0;
     const Json *first = expectations->list == NULL ? NULL : expectations->list->first;
     for (const Json *row = first; row != NULL; row = row->next, i++) {
-        if (expectations->used[i])
+        if (expectations->used[i] || !expectations->replayed[i])
             continue;
         if (json != NULL)
             json_write_value(json, row);
@@ -143,6 +152,7 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
             TRY(app_reset(call->ctx, reset_settings));
         TRY(replay_scenario(call->ctx, call->arguments[i], target, &result));
         tally->exchanges += result.exchanges;
+        note_replayed(expectations, result.name);
         size_t before = tally->unexpected;
         for (const ReplayDifference *row = result.first; row != NULL; row = row->next) {
             if (is_expected(expectations, row))

@@ -75,6 +75,10 @@ static Err open_telemetry(const Settings *s, const TelemetryRole *roles, Arena *
     return telemetry_open(&config, roles);
 }
 
+static bool serves_clients(const char *role) {
+    return strcmp(role, "http") == 0 || strcmp(role, "gateway") == 0;
+}
+
 Err observe_prepare(const Settings *settings, const Role *roles) {
     static Arena *arena; /* the URLs composed here are used as long as the process lives */
     static TelemetryRole telemetry_roles[8];
@@ -85,8 +89,11 @@ Err observe_prepare(const Settings *settings, const Role *roles) {
             (TelemetryRole){.name = role->name, .count = role->count, .serves = strcmp(role->name, "telemetry") != 0};
     }
     /* Where clients are served, only that decides whether they should come here. */
-    for (size_t i = 0; roles[0].count > 0 && i < n; i++)
-        telemetry_roles[i].serves = strcmp(telemetry_roles[i].name, "http") == 0;
+    bool clients = false;
+    for (size_t i = 0; i < n; i++)
+        clients = clients || (telemetry_roles[i].count > 0 && serves_clients(telemetry_roles[i].name));
+    for (size_t i = 0; clients && i < n; i++)
+        telemetry_roles[i].serves = serves_clients(telemetry_roles[i].name);
     telemetry_roles[n] = (TelemetryRole){0};
     if (observe_process_count(settings) == 0)
         return ERR_OK;

@@ -2,6 +2,7 @@
  * serve.c - the roles: what a worker of each kind sets up, and how it ends.
  *
  *   http     serves clients on its own listening sockets (listeners.h)
+ *   gateway  stands in front of the old and the new side: gateway_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
@@ -16,6 +17,7 @@
 #include "telemetry/telemetry.h"
 #include "usher/amqp.h"
 #include "usher/app.h"
+#include "usher/gateway_role.h"
 #include "usher/listeners.h"
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
@@ -216,6 +218,7 @@ static Err open_listeners(const Settings *settings) {
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
         TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
+    TRY(gateway_role_prepare(settings, count_of(settings, "gateway", settings->gateway_workers), arena));
     size_t closed = heirlooms_close_untaken();
     if (closed > 0)
         LOG_I(NULL, "sockets that nobody here wants were closed", F_INT("sockets", (int64_t)closed));
@@ -239,6 +242,8 @@ static Err reload(void *data) {
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
     Err err = settings_reload(&ctx, &mistakes);
+    if (err == ERR_OK)
+        err = gateway_role_check();
     if (err == ERR_OK)
         LOG_I(NULL, "reloaded");
     else
@@ -269,6 +274,11 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = start_http,
          .drain = drain_http,
          .reload = reload_http},
+        {.name = "gateway",
+         .count = count_of(settings, "gateway", settings->gateway_workers),
+         .start = gateway_role_start,
+         .drain = gateway_role_drain,
+         .reload = gateway_role_reload},
         {.name = "relay",
          .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,

@@ -8,6 +8,7 @@
 
 #include "legacy/quirks.h"
 #include "usher/amqp.h"
+#include "usher/gateway_role.h"
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
 
@@ -19,9 +20,10 @@ static Err check_role_names(Ctx *ctx, Str value) {
     Str rest = value;
     while (rest.p != NULL) {
         Str role = str_trim(str_cut(&rest, ','), " ");
-        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume"))
-            return ctx_problem(ctx, ERR_INVALID, "ROLES", "there is no role \"%.*s\"; roles are http, relay, consume",
-                               STR_ARG(role));
+        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
+            !str_eq_c(role, "gateway"))
+            return ctx_problem(ctx, ERR_INVALID, "ROLES",
+                               "there is no role \"%.*s\"; roles are http, relay, consume, gateway", STR_ARG(role));
     }
     return ERR_OK;
 }
@@ -234,6 +236,60 @@ const Setting SETTINGS[] = {
      .min = 1000,
      .max = 86400000,
      .doc = "See RESTART_INTENSITY."},
+    {.env = "GATEWAY_LISTEN",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_listen),
+     .fallback = "127.0.0.1:8080",
+     .doc = "Where the gateway serves; written as LISTEN."},
+    {.env = "GATEWAY_WORKERS",
+     .kind = SETTING_INT,
+     .offset = S(gateway_workers),
+     .fallback = "1",
+     .min = 1,
+     .max = 256,
+     .doc = "How many single-threaded gateway workers."},
+    {.env = "LEGACY_URL",
+     .kind = SETTING_TEXT,
+     .offset = S(legacy_url),
+     .check = check_upstream_urls,
+     .reload = true,
+     .doc =
+         "The old system behind the gateway: http://host:port or unix:/path, several instances separated by commas."},
+    {.env = "NEW_URL",
+     .kind = SETTING_TEXT,
+     .offset = S(new_url),
+     .check = check_upstream_urls,
+     .reload = true,
+     .doc = "The new system behind the gateway; default: the http role of the same usher."},
+    {.env = "GATEWAY_ROUTES",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_routes),
+     .reload = true,
+     .doc = "A JSON file of upstreams and routes (docs/gateway.md); `usher gateway check` explains it."},
+    {.env = "GATEWAY_TRUSTED_PROXIES",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_trusted_proxies),
+     .check = check_networks,
+     .reload = true,
+     .doc = "Networks whose Forwarded and X-Forwarded-* fields are continued, with commas between; all others' are "
+            "replaced."},
+    {.env = "GATEWAY_PROXY_PROTOCOL",
+     .kind = SETTING_BOOL,
+     .offset = S(gateway_proxy_protocol),
+     .fallback = "false",
+     .doc = "Every connection to GATEWAY_LISTEN begins with a PROXY protocol header (version 1 or 2); others are "
+            "refused."},
+    {.env = "GATEWAY_ACCESS_LOG",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_access_log),
+     .fallback = "off",
+     .doc = "A line for each request: off, stdout or a path, which is opened anew on SIGHUP."},
+    {.env = "GATEWAY_ACCESS_FORMAT",
+     .kind = SETTING_TEXT,
+     .offset = S(gateway_access_format),
+     .fallback = "json",
+     .check = check_access_format,
+     .doc = "json or combined (Apache's)."},
     {.env = "HANDOVER_TIMEOUT",
      .kind = SETTING_DURATION_MS,
      .offset = S(handover_ms),

@@ -20,6 +20,10 @@ typedef struct Settings {
     int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    Str gateway_listen, legacy_url, new_url, gateway_routes, gateway_trusted_proxies;
+    Str gateway_access_log, gateway_access_format;
+    int64_t gateway_workers;
+    bool gateway_proxy_protocol;
     Str amqp_url, amqp_queues, amqp_queue_type;
     int64_t amqp_prefetch;
     bool amqp_exclusive;

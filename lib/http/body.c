@@ -20,7 +20,7 @@ static Err body_fail(Exchange *ex, Err err) {
 /* RFC 9110 §10.1.1: not when the body has begun to arrive. */
 static void continue_send(Exchange *ex) {
     HttpConnection *conn = ex->conn;
-    if (!ex->req.expect_continue || ex->continue_sent || conn->body.received > 0)
+    if (!ex->req.expect_continue || ex->continue_sent || ex->req.holds_continue || conn->body.received > 0)
         return;
     ex->continue_sent = true;
     if (!output_add(conn, STR("HTTP/1.1 100 Continue\r\n\r\n"), (Str){NULL, 0}))
@@ -30,6 +30,8 @@ static void continue_send(Exchange *ex) {
 /* When the client must have sent more, at the latest. */
 static int64_t pace_deadline(const Exchange *ex, int64_t now) {
     const HttpLimits *limits = &ex->conn->server->options.limits;
+    if (ex->conn->body.kind == BODY_TUNNEL)
+        return 0; /* whoever opened it watches both directions together */
     int64_t left = limits->body_timeout_ms;
     if (limits->body_rate_min > 0) {
         int64_t earned = (int64_t)(ex->conn->body.received * 1000 / (uint64_t)limits->body_rate_min);
@@ -72,6 +74,9 @@ static Err body_take(Exchange *ex, Str *ret) {
         piece = str_slice(input, 0, used);
         body->left -= used;
         ended = body->left == 0;
+    } else if (body->kind == BODY_TUNNEL) {
+        used = input.n;
+        piece = input;
     } else {
         ChunkResult result = chunk_decode(&body->decoder, input, &used, &piece);
         if (result == CHUNK_BAD)
@@ -114,7 +119,9 @@ CO_FN Err request_body_next(Request *req, Str *ret) {
         Err err = block_length(conn->in) == 0 ? body_wait(ex) : ERR_OK;
         if (err == ERR_OK && block_length(conn->in) > 0)
             err = body_take(ex, &piece);
-        if (err != ERR_OK)
+        if (err == ERR_EOF && conn->body.kind == BODY_TUNNEL && !conn->dead)
+            ex->body_ended = true; /* a tunnel's end is no accident */
+        else if (err != ERR_OK)
             return body_fail(ex, err);
     }
     *ret = piece.n > 0 ? piece : STR("");
@@ -152,4 +159,26 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
     }
     *ret = buf_str(&all);
     return ERR_OK;
+}
+
+void request_keep_trailers(Request *req) {
+    Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
+    if (ex->conn->body.owner != ex)
+        return; /* the whole body was there with the head: it had a length */
+    ex->trailers = buf_new(req->ctx->arena, CHUNK_TRAILERS_MAX);
+    ex->conn->body.decoder.kept = &ex->trailers;
+}
+
+Str request_trailers(const Request *req) {
+    const Exchange *ex = (const Exchange *)((const char *)req - offsetof(Exchange, req));
+    return ex->body_ended ? buf_str(&ex->trailers) : STR("");
+}
+
+bool request_body_here(Request *req, Str *ret) {
+    Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
+    if (ex->body_whole.p == NULL)
+        return false;
+    *ret = ex->body_whole;
+    ex->body_whole.n = 0;
+    return true;
 }

@@ -3,9 +3,9 @@
  * place.
  *
  * As strict as the head, for the same reason: sizes are plain hexadecimal of at most 16 digits, lines end in CRLF,
- * spaces stand only in front of an extension. Extensions and trailers are checked for bytes that could split a line,
- * bounded, and dropped: nothing in the house wants them (RFC 9112 §7.1.1, §7.1.2). The extensions' bound is per body: a
- * client that pays an extension per byte is attacking.
+ * spaces stand only in front of an extension. Extensions and trailers are checked for bytes that could split a line and
+ * bounded; extensions are dropped, trailers too unless the reader asks for them, as a proxy does (RFC 9112 §7.1.1,
+ * §7.1.2). The extensions' bound is per body: a client that pays an extension per byte is attacking.
  */
 #include "http/chunk.h"
 
@@ -64,6 +64,8 @@ static int extension_step(ChunkDecoder *decoder, int state, char c) {
 static int trailer_step(ChunkDecoder *decoder, int state, char c) {
     if (++decoder->trailers > CHUNK_TRAILERS_MAX)
         return BAD;
+    if (decoder->kept != NULL && state != END_LF && (state != TRAILER_START || c != '\r'))
+        buf_add_char(decoder->kept, c);
     switch (state) {
     case TRAILER_START:
         return c == '\r' ? END_LF : char_is(c, CHAR_TOKEN) ? TRAILER_NAME : BAD;

@@ -2,7 +2,7 @@
  * chunk.h - decoding the chunked transfer coding (RFC 9112 §7.1). Private to lib/http.
  */
 #pragma once
-#include "base/str.h"
+#include "base/buf.h"
 
 typedef struct ChunkDecoder {
     int state;
@@ -10,6 +10,7 @@ typedef struct ChunkDecoder {
     uint64_t left;       /* bytes of the chunk still to come */
     uint32_t extensions; /* bytes of extensions so far, all chunks */
     uint32_t trailers;   /* bytes of trailers so far */
+    Buf *kept;           /* where trailer lines go, with their CRLF; NULL: dropped */
 } ChunkDecoder;
 
 typedef enum ChunkResult {

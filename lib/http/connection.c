@@ -13,10 +13,12 @@
 
 #include "base/heap.h"
 #include "http/connection.h"
+#include "http/proxy_protocol.h"
 
 typedef enum Deadline {
     DEADLINE_NONE,
     DEADLINE_IDLE,
+    DEADLINE_PROXY,
     DEADLINE_HEAD,
     DEADLINE_WRITE,
     DEADLINE_DISCARD,
@@ -104,7 +106,10 @@ static void connection_finish(HttpConnection *conn) {
 static Deadline deadline_of(const HttpConnection *conn, int64_t *ret_at) {
     Deadline which = DEADLINE_NONE;
     *ret_at = 0;
-    if (conn->input == IN_LINGER) {
+    if (conn->awaits_proxy) {
+        *ret_at = conn->head_at;
+        which = DEADLINE_PROXY;
+    } else if (conn->input == IN_LINGER) {
         *ret_at = conn->linger_at;
         which = DEADLINE_LINGER;
     } else if (conn->out_blocked) {
@@ -168,7 +173,9 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
         connection_abort(conn);
         return;
     }
-    if ((events & UV_READABLE) != 0)
+    if (conn->awaits_proxy)
+        proxy_header_read(conn);
+    else if ((events & UV_READABLE) != 0)
         input_read(conn);
     connection_touch(conn); /* writes what became writable */
 }
@@ -212,6 +219,10 @@ void connection_settle(HttpConnection *conn) {
 }
 
 void connection_nudge(HttpConnection *conn) {
+    if (conn->awaits_proxy) {
+        connection_abort(conn);
+        return;
+    }
     if (conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
         input_read(conn); /* a request that is already here is still answered */
     if (!conn->dead && conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
@@ -253,6 +264,9 @@ void connection_open(HttpServer *server, int fd, const char *peer) {
     conn->fd = fd;
     conn->refs = 1;
     conn->idle_at = clock_mono_ms() + server->options.limits.idle_timeout_ms;
+    conn->awaits_proxy = server->options.proxy_protocol;
+    if (conn->awaits_proxy)
+        conn->head_at = clock_mono_ms() + server->options.limits.head_timeout_ms;
     memcpy(conn->peer, peer, sizeof(conn->peer));
     conn->next = server->connections;
     if (conn->next != NULL)

@@ -53,6 +53,7 @@ struct HttpConnection {
     bool blocked; /* a complete head waits for exchanges before it */
     bool resume;  /* input waits to be looked at in the turn's hook */
     bool out_blocked;
+    bool awaits_proxy; /* a PROXY header must come before anything else: proxy_protocol.c */
     Block *in, *out;
     BodyInput body;
     Exchange *first, *last; /* in work, in order of arrival */
@@ -78,6 +79,9 @@ struct Exchange {
     int64_t body_waited_ms;
     int64_t began_ns; /* for the observer */
     bool adopted, safe, keep_alive, body_ended, continue_sent, stream_open, adopt_failed;
+    BodyKind stream_kind; /* how a streamed answer goes out; BODY_NONE: it has no body */
+    uint64_t stream_left; /* BODY_LENGTH: bytes that must still come */
+    Buf trailers;         /* of the request, where the handler wants them */
 };
 
 struct HttpServer {
@@ -145,6 +149,10 @@ bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFa
                     size_t *ret_used);
 /** Waits until every answer before this one has been given out. */
 CO_FN Err exchange_turn(Exchange *ex) MUST_USE;
+
+/* pass.c */
+/** True for fields that belong to one connection (RFC 9110 §7.6.1), `listed` being the values of Connection. */
+bool field_is_hop(Str name, const Str *listed, size_t n_listed);
 
 /* answer.c */
 typedef enum Framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_NONE } Framing;

@@ -231,6 +231,12 @@ static void body_leave(Exchange *ex) {
         return;
     BodyInput *body = &conn->body;
     body->owner = NULL;
+    if (body->kind == BODY_TUNNEL) {
+        ex->res.close = true;
+        conn->input = IN_STOP;
+        conn->unread = !conn->eof;
+        return;
+    }
     /* A client that waits for 100 may never send it (RFC 9110 §10.1.1). */
     bool unasked = ex->req.expect_continue && !ex->continue_sent && body->received == 0;
     if (ex->body_err != ERR_OK || unasked || conn->eof || (body->kind == BODY_LENGTH && body->left > DISCARD_MAX)) {
@@ -302,8 +308,10 @@ static CO_FN void exchange_answer(Exchange *ex) {
     if (exchange_turn(ex) != ERR_OK || conn->sealed)
         return;
     if (ex->res.streaming) {
-        if (ex->stream_open) /* cut short: only an end without the last chunk says so */
+        if (ex->stream_open) { /* cut short: only an end without the last chunk says so */
+            output_flush(conn);
             connection_abort(conn);
+        }
         return;
     }
     status_settle(ex);

@@ -22,7 +22,13 @@ typedef struct Header {
     Str value; /* without surrounding white space */
 } Header;
 
-typedef enum BodyKind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED } BodyKind;
+typedef enum BodyKind {
+    BODY_NONE,
+    BODY_LENGTH,
+    BODY_CHUNKED,
+    BODY_UNTIL_CLOSE, /* answers only */
+    BODY_TUNNEL       /* behind 101: bytes until either side ends */
+} BodyKind;
 
 typedef struct HttpConnection HttpConnection;
 
@@ -43,6 +49,9 @@ typedef struct Request {
     HttpConnection *connection;
     const struct Route *route; /* set by the router */
     Str path_values[8];        /* values of the route's {placeholders}, in order */
+    bool secure;               /* came over TLS */
+    const char *backend;       /* set by a gateway: which side answers; for telemetry; text that lives for ever */
+    bool holds_continue;       /* set by the handler: reading the body sends no 100, response_interim will */
 } Request;
 
 /** First header of that name, or absent. */
@@ -55,6 +64,12 @@ size_t request_header_count(const Request *req, const char *name);
 CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
 /** The next piece of the body; empty at its end. For streaming. Errors as request_body. Valid until the next call. */
 CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
+/** True when all of the body came with the head: *ret is it, and it counts as read. */
+bool request_body_here(Request *req, Str *ret);
+/** Field lines behind the last chunk, each with its CRLF; empty: none, or the body is not at its end yet. Kept only
+ *  when request_keep_trailers was called before the body was read. */
+Str request_trailers(const Request *req);
+void request_keep_trailers(Request *req);
 
 typedef struct Response {
     int status;             /* 0 until answered */
@@ -72,6 +87,31 @@ void response_header(Response *res, const char *name, Str value);
 CO_FN Err response_stream_begin(Request *req, Response *res) MUST_USE;
 CO_FN Err response_stream_write(Request *req, Response *res, Str piece) MUST_USE;
 CO_FN Err response_stream_end(Request *req, Response *res) MUST_USE;
+
+/* --- answers that come from elsewhere and are passed on */
+
+/* An answer as another server sent it. */
+typedef struct UpstreamAnswer {
+    int status;
+    int minor;
+    Str reason;
+    Str lines;             /* all field lines with their CRLF, as they came */
+    const Header *headers; /* views into lines */
+    size_t header_count;
+    BodyKind body_kind;      /* BODY_UNTIL_CLOSE as well; BODY_TUNNEL with 101 */
+    uint64_t content_length; /* BODY_LENGTH */
+    Str body;                /* upstream_fetch only */
+} UpstreamAnswer;
+
+/** Sends an interim answer (1xx), if the client's version knows such. */
+CO_FN Err response_interim(Request *req, const UpstreamAnswer *answer) MUST_USE;
+/** Begins the client's answer with this head: status, reason and fields in their order and case, without what belongs
+ *  to one connection only (RFC 9110 §7.6.1), and res->head's lines behind them. What follows goes through
+ *  response_stream_write and response_stream_end; with BODY_LENGTH it must come to that length, or the connection is
+ *  cut. BODY_TUNNEL: from here on both bodies are bare bytes, request_body_next ending where the client ends. */
+CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer *answer) MUST_USE;
+/** As response_stream_end, with these field lines (each with its CRLF) behind the last chunk where there is one. */
+CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers) MUST_USE;
 
 /** Standard reason phrase (RFC 9110 §15); "Unknown" otherwise. */
 const char *http_reason(int status);
@@ -119,6 +159,7 @@ typedef struct HttpServerOptions {
     void (*on_protocol_error)(int status, Response *res, void *data);
     Str server_name; /* Server header; absent: none */
     bool hide_date;
+    bool proxy_protocol;          /* connections begin with a PROXY header, whose address is the peer's from there on */
     const HttpObserver *observer; /* stays the caller's; NULL: nobody watches */
 } HttpServerOptions;
 

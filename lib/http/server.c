@@ -89,6 +89,8 @@ static void peer_format(const struct sockaddr_storage *address, char out[48]) {
     memset(out, 0, 48);
     if (address->ss_family == AF_INET)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, out, 48);
+    else if (address->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&((const struct sockaddr_in6 *)address)->sin6_addr))
+        inet_ntop(AF_INET, &((const struct sockaddr_in6 *)address)->sin6_addr.s6_addr[12], out, 48);
     else if (address->ss_family == AF_INET6)
         inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, out, 48);
     else

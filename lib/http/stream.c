@@ -10,10 +10,6 @@ static Exchange *exchange_of(Request *req) {
     return (Exchange *)((char *)req - offsetof(Exchange, req));
 }
 
-static bool stream_has_body(const Exchange *ex) {
-    return ex->req.method != METHOD_HEAD && status_has_body(ex->res.status);
-}
-
 CO_FN Err response_stream_begin(Request *req, Response *res) {
     Exchange *ex = exchange_of(req);
     HttpConnection *conn = ex->conn;
@@ -32,23 +28,33 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     res->streaming = true;
     res->close = close;
     ex->stream_open = true;
+    ex->stream_kind = req->method == METHOD_HEAD || !status_has_body(res->status) ? BODY_NONE
+                      : req->minor == 0                                           ? BODY_UNTIL_CLOSE
+                                                                                  : BODY_CHUNKED;
     if (close)
         conn->final = true;
     return output_send(ex, buf_str(&head), (Str){NULL, 0});
 }
 
+/* Bytes as they are: a body with a length, one that the close ends, a tunnel. */
+static CO_FN Err bare_write(Exchange *ex, Str piece) {
+    if (ex->stream_kind == BODY_LENGTH) {
+        ASSERT(piece.n <= ex->stream_left);
+        ex->stream_left -= piece.n;
+    }
+    return output_send(ex, piece, (Str){NULL, 0});
+}
+
 CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);
+    if (ex->stream_kind == BODY_NONE)
+        return ex->conn->dead ? ERR_EOF : ERR_OK;
+    if (ex->stream_kind != BODY_CHUNKED)
+        return bare_write(ex, piece);
     while (piece.n > 0) {
         Str part = str_slice(piece, 0, STREAM_CHUNK_MAX);
         piece = str_slice(piece, part.n, piece.n);
-        if (!stream_has_body(ex))
-            continue;
-        if (ex->req.minor == 0) {
-            TRY(output_send(ex, part, (Str){NULL, 0}));
-            continue;
-        }
         char size[24];
         int n = snprintf(size, sizeof(size), "%zx\r\n", part.n);
         TRY(output_send(ex, (Str){size, (size_t)n}, part));
@@ -57,13 +63,23 @@ CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
     return ex->conn->dead ? ERR_EOF : ERR_OK;
 }
 
-CO_FN Err response_stream_end(Request *req, Response *res) {
+CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);
-    if (stream_has_body(ex) && req->minor == 1)
+    if (ex->stream_kind == BODY_LENGTH && ex->stream_left > 0)
+        return ERR_EOF; /* less than was announced: left open, hence cut */
+    if (ex->stream_kind == BODY_CHUNKED && trailers.n > 0) {
+        TRY(output_send(ex, STR("0\r\n"), trailers));
+        TRY(output_send(ex, STR("\r\n"), (Str){NULL, 0}));
+    } else if (ex->stream_kind == BODY_CHUNKED) {
         TRY(output_send(ex, STR("0\r\n\r\n"), (Str){NULL, 0}));
+    }
     if (res->close)
         ex->conn->sealed = true;
     ex->stream_open = false;
     return ex->conn->dead ? ERR_EOF : ERR_OK;
+}
+
+CO_FN Err response_stream_end(Request *req, Response *res) {
+    return response_stream_end_trailers(req, res, (Str){NULL, 0});
 }

@@ -29,6 +29,7 @@ static struct {
     const char *role;
     uint64_t dropped, dropped_told;
     LogObserver observer;
+    bool torn; /* a full disk has cut the last line short: the next one must not be glued to it */
 } self = {.level = LOG_INFO, .json = true, .fd = STDERR_FILENO};
 
 static void open_sink(void) {
@@ -36,6 +37,7 @@ static void open_sink(void) {
         close(self.fd);
     self.fd = STDERR_FILENO;
     self.sink = SINK_BLOCKING;
+    self.torn = false;
     struct stat st;
     if (fstat(STDERR_FILENO, &st) != 0)
         return;
@@ -55,6 +57,9 @@ static void open_sink(void) {
 static bool put(const LogLine *line) {
     if (self.sink == SINK_SOCKET)
         return send(self.fd, line->p, line->n, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)line->n;
+    if (self.torn && write(self.fd, "\n", 1) != 1)
+        return false;
+    self.torn = false;
     if (self.sink == SINK_BLOCKING) {
         struct pollfd ready = {.fd = self.fd, .events = POLLOUT};
         if (poll(&ready, 1, 0) != 1)
@@ -64,6 +69,7 @@ static bool put(const LogLine *line) {
     do
         n = write(self.fd, line->p, line->n);
     while (n < 0 && errno == EINTR);
+    self.torn = n > 0 && n < (ssize_t)line->n;
     return n == (ssize_t)line->n;
 }
 

@@ -199,7 +199,8 @@ static Err catch_signals(Supervisor *sv) {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
     for (size_t i = 0; i < ARRAY_LEN(signals); i++)
         sigaddset(&mask, signals[i]);
-    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would reap our children behind our back */
+    signal(SIGCHLD, SIG_DFL);                   /* inherited as ignored, it would reap our children behind our back */
+    sv->pipe_before = signal(SIGPIPE, SIG_IGN); /* who reads our log, or awaits us as successor, may be gone */
     if (sigprocmask(SIG_BLOCK, &mask, &sv->mask_before) != 0)
         return ERR_IO;
     sv->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -212,6 +213,7 @@ static void supervisor_done(Supervisor *sv) {
         while (read(sv->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
             ; /* a second SIGTERM must not strike when the mask is lifted: the caller has things to put away */
         close(sv->signal_fd);
+        signal(SIGPIPE, sv->pipe_before);
         sigprocmask(SIG_SETMASK, &sv->mask_before, NULL);
     }
     for (size_t r = 0; sv->deaths != NULL && r < sv->n_roles; r++)

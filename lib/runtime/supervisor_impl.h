@@ -43,6 +43,7 @@ typedef struct Supervisor {
     size_t n_roles;
     int signal_fd;
     sigset_t mask_before;
+    void (*pipe_before)(int);
     bool announced; /* every worker has been ready once */
     bool stopping;
     int64_t kill_at_ms; /* while stopping */

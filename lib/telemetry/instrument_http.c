@@ -108,6 +108,7 @@ static void write_span(const Request *req, const Response *res, int64_t began_ns
     span_text("client.address", req->peer);
     span_text("network.peer.address", req->peer);
     span_text("user_agent.original", request_header(req, "User-Agent"));
+    span_text("usher.backend", str_c(req->backend));
     write_server(req);
     span_close();
 }
@@ -121,7 +122,8 @@ static void on_end(const Request *req, const Response *res, int64_t began_ns) {
                          {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
                          {res->status == 0 ? NULL : "http.response.status_code", NULL, res->status},
                          {failed == NULL ? NULL : "error.type", failed, 0},
-                         {"network.protocol.version", protocol_version(req), 0}));
+                         {"network.protocol.version", protocol_version(req), 0},
+                         {req->backend == NULL ? NULL : "usher.backend", req->backend, 0}));
     if (telemetry.tracing)
         write_span(req, res, began_ns, ended_ns);
 }

@@ -20,6 +20,8 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Duration of HTTP server requests.")                                                                             \
     X(METRIC_HTTP_ACTIVE, "http.server.active_requests", METRIC_UP_DOWN, "{request}", BOUNDS_NONE,                     \
       "Number of active HTTP server requests.")                                                                        \
+    X(METRIC_HTTP_CLIENT_DURATION, "http.client.request.duration", METRIC_HISTOGRAM, "s", BOUNDS_HTTP,                 \
+      "Duration of HTTP client requests: the gateway's to its sides.")                                                 \
     X(METRIC_DB_DURATION, "db.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_DB,                            \
       "Duration of database client operations.")                                                                       \
     X(METRIC_MESSAGING_DURATION, "messaging.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,       \
@@ -78,7 +80,7 @@ typedef struct Label {
     const char *text;
     int64_t number;
 } Label;
-#define LABELS_MAX  6
+#define LABELS_MAX  7
 #define LABELS(...) (const Label[]){__VA_ARGS__}, sizeof((const Label[]){__VA_ARGS__}) / sizeof(Label)
 
 /** Counter or UP_DOWN: adds. */

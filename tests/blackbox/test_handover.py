@@ -2,6 +2,9 @@
 import contextlib
 import os
 import pathlib
+import re
+import resource
+import shutil
 import signal
 import socket
 import sys
@@ -10,7 +13,7 @@ import threading
 import pytest
 
 from conftest import BINARY, Usher, free_port, wait_for
-from faultlib import Cluster, Load, check_books, family, still_there, wait_gone
+from faultlib import Cluster, Load, check_books, family, seeded, still_there, wait_gone
 from handoverlib import Service
 from loadgen import LoadGenerator, Wire, request
 from test_faults import post_user, users_held, wait_for_lock
@@ -312,3 +315,83 @@ def test_an_address_more_and_an_address_less(cluster, tmp_path):
         assert load.failures == []
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", server.port), 5)
+
+
+# --- kill -9 in the midst of it ----------------------------------------------------------------------------------------------
+
+
+def started_successor(server):
+    """SIGUSR2, and its pid as soon as it runs; whether it serves by then is chance."""
+    before = len(server.lines("successor started"))
+    os.kill(server.pid, signal.SIGUSR2)
+    line = server.wait_line("successor started", before, 60, "a successor")
+    return int(re.search(r'"successor_pid":(\d+)', line).group(1))
+
+
+def test_the_successor_is_killed_at_random_moments(cluster):
+    """Before it serves: the old one goes on. After: it is as any supervisor killed, and somebody starts usher again."""
+    rng = seeded()
+    with Service(cluster) as server, Load(server) as load:
+        for round_number in range(4):
+            load.go_on(rng.randrange(1, 15))
+            successor = started_successor(server)
+            server.seen.update(family(successor))
+            server.note()
+            if round_number:
+                load.go_on(rng.randrange(1, 3))
+            processes = family(successor)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(successor, signal.SIGKILL)
+            server.seen.update(processes)
+            wait_gone(processes, "the successor and its workers")
+            if server.lines(f'"handed over","pid":{server.pid}'):
+                wait_gone(server.seen, "the predecessor, which only drained")
+                server.process.wait(30)
+                server.start()
+            load.go_on(10)
+    assert load.statuses() <= {201, 503, None}, load.bodies
+    check_books(server, load)
+
+
+def test_the_predecessor_is_killed_while_its_successor_starts(cluster, tmp_path):
+    """Its workers end with it; the successor need not be told anything, serves, and loses nothing that was answered."""
+    slow = tmp_path / "slow"
+    os.mkfifo(slow)
+    with Service(cluster, own_binary=True) as server:
+        with Load(server) as load:
+            load.go_on(20)
+            shutil.move(server.program, f"{server.folder}/real")
+            server.replace_program(f'#!/bin/sh\nread go <{slow}\nexport LISTEN_PID=$$\nexec {server.folder}/real "$@"\n')
+            successor = started_successor(server)
+            old = server.note()
+            os.kill(server.pid, signal.SIGKILL)
+            server.pid = successor
+            wait_gone({pid: start for pid, start in old.items() if pid != successor}, "the old generation")
+            slow.write_text("go\n")
+            load.go_on(20, limit=60)
+            server.note()
+        assert load.statuses() <= {201, None}, load.bodies
+        wait_for(lambda: {"http", "relay", "consume"} <= server.workers().keys(), what="all roles")
+        check_books(server, load)
+
+
+def test_hand_over_with_thousands_of_idle_connections(cluster):
+    """Each may ask once more; who does not is closed, and the old generation ends in time."""
+    count = 2000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 3 * count)), hard))
+    try:
+        with Service(cluster, env={"DRAIN_TIMEOUT": "20s"}) as server:
+            idle = [socket.create_connection(("127.0.0.1", server.port), 60) for _ in range(count)]
+            assert server.get("/events").status == 200, "all are accepted"
+            old = server.hand_over()
+            for s in idle[::2]:
+                s.sendall(request("GET", "/users"))
+            answers_of = [s.recv(65536) for s in idle[::2]]
+            assert all(a.startswith(b"HTTP/1.1 200 ") and b"\r\nConnection: close\r\n" in a for a in answers_of)
+            assert server.wait_ended(old) == 0, "no drain deadline has passed"
+            assert all(s.recv(1) == b"" for s in idle[1::2])
+            for s in idle:
+                s.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

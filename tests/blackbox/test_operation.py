@@ -8,10 +8,11 @@ import subprocess
 
 import pytest
 
-from conftest import BINARY, wait_for
-from faultlib import Cluster, Serve, stat_of
+from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for
+from faultlib import Cluster, Load, Serve, check_books, family, seeded, send_all, stat_of, wait_gone
 from handoverlib import Service
-from loadgen import LoadGenerator
+from loadgen import LoadGenerator, Truncated, Wire, request
+from test_faults import fill, small_disk  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,41 @@ def test_a_reload_under_load_costs_no_request_and_no_connection(cluster, tmp_pat
         assert load.failures == []
         assert load.connections == 7, "each client kept its one connection"
         assert server.workers() == workers
+
+
+def test_the_log_may_lose_its_reader(cluster):
+    """As when the program behind a pipe ends: lines are lost, the service is not."""
+    port = free_port()
+    reader, writer = os.pipe()
+    env = {**os.environ, "DATABASE_URL": cluster.url, "LOG_FORMAT": "json", "ROLES": "http"}
+    process = subprocess.Popen([BINARY, "serve", "--listen", f"127.0.0.1:{port}"], stderr=writer, env=env)
+    os.close(writer)
+    processes = {}
+    try:
+        wait_for(lambda: serves(port), START_LIMIT, "service")
+        os.close(reader)
+        workers = family(process.pid).keys() - {process.pid}
+        processes.update(family(process.pid))
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: (now := family(process.pid)).keys() - {process.pid} - workers and processes.update(now) is None,
+                 what="a new worker")
+        wait_for(lambda: serves(port), what="service again")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        send_all(processes, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+def serves(port):
+    try:
+        with contextlib.closing(Wire(("127.0.0.1", port))) as wire:
+            wire.send(request("GET", "/events", close=True))
+            return wire.read()[0] == 200
+    except (OSError, Truncated):
+        return False
 
 
 def status_of(pid):
@@ -139,3 +175,64 @@ def test_run_as_is_checked(cluster):
     for value, words in (("no-such-user", "there is no user no-such-user"), ("root:no-such-group", "there is no group no-such-group")):
         done = subprocess.run([BINARY, "config"], capture_output=True, text=True, env={**os.environ, "RUN_AS": value})
         assert done.returncode == 2 and words in done.stderr, done.stderr
+
+
+# --- kill -9 of what the other fault tests leave alive ----------------------------------------------------------------------
+
+
+def test_telemetrys_process_killed(cluster):
+    """Nobody who serves notices; counters go on, because they are not its own."""
+    rng = seeded()
+    with Service(cluster) as server, LoadGenerator(server.port, 2, 1, 1) as load:
+        for _ in range(3):
+            load.go_on(rng.randrange(10, 60))
+            server.kill("telemetry")
+        load.go_on(50)
+        assert load.failures == []
+        wait_for(lambda: serves_health(server), what="health to be answered again")
+
+
+def serves_health(server):
+    with contextlib.closing(Wire(("127.0.0.1", server.admin_port))) as wire:
+        wire.send(request("GET", "/health/ready", close=True))
+        return wire.read()[0] == 200
+
+
+def test_the_supervisor_below_usher_dev_killed():
+    """`usher dev` then ends with 1 and leaves nothing, and the next one goes on where it was."""
+    usher = Usher()
+    try:
+        usher.start()
+        with Load(usher) as load:
+            load.go_on(20)
+            processes = family(usher.process.pid)
+            serving = next(stat_of(pid)[0] for pid in usher.workers("http"))
+            os.kill(serving, signal.SIGKILL)
+            assert usher.process.wait(60) == 1
+            wait_gone(processes, "everything below it, Postgres included")
+            usher.start()
+            load.go_on(20)
+        check_books(usher, load)
+    finally:
+        usher.close()
+
+
+def test_the_disk_that_the_log_is_on_is_full(cluster, small_disk):
+    """Requests are served, also after a worker's death that cannot be told; lines come again when there is room."""
+    log = f"{small_disk}/log"
+    with Serve(cluster, env={"ROLES": "http", "LOG_LEVEL": "debug"}) as server:
+        server.stop()
+        server.command = ["sh", "-c", f'exec "$0" "$@" 2>>{log}', *server.command]
+        server.process = subprocess.Popen(server.command, env=server.env)
+        server.threads = []
+        wait_for(lambda: serves(server.port), START_LIMIT, "service")
+        filler = fill(small_disk)
+        with LoadGenerator(server.port, 2, 1, 1) as load:
+            load.go_on(50)
+            server.kill("http")
+            load.failures.clear()
+            load.go_on(50)
+        assert load.failures == []
+        os.remove(filler)
+        server.kill("http")
+        wait_for(lambda: '"event":"worker ready"' in pathlib.Path(log).read_text().splitlines()[-1], what="lines again")

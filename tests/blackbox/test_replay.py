@@ -51,6 +51,8 @@ def test_wanted_differences_are_forgiven_and_idle_ones_told(server, tmp_path):
     idle.write_text(json.dumps([{"scenario": "08-users-crud", "exchange": 0, "reason": "nothing differs there"}]))
     done = own(server, ROOT / "contracts/http/08-users-crud.json", "--expect", str(idle))
     assert done.returncode == 0 and json.loads(done.stdout)["expected_but_equal"]
+    done = own(server, ROOT / "contracts/http/08-users-crud.json", "--expect", str(EXCEPTIONS))
+    assert done.returncode == 0 and json.loads(done.stdout)["expected_but_equal"] == [], "nothing is known of what was not replayed"
 
 
 def test_exceptions_are_few_and_reasoned():

@@ -234,6 +234,54 @@ static void draining(void **state) {
     wire_join(&wire);
 }
 
+/* A successor serves: nobody is closed who may be about to ask, and what was asked in one go is answered whole. */
+static void retiring(void **state) {
+    (void)state;
+    Wire wire = wire_start(&HTTP_LIMITS_DEFAULT);
+    Buf got = buf_new(NULL, 1 << 20);
+    Arena *arena = arena_new(1 << 20);
+    int idle = wire_connect(&wire), busy = wire_connect(&wire), fresh = wire_connect(&wire);
+    wire_send(idle, STR(GET("/hello")), SIZE_MAX);
+    wire_read_until(idle, &got, "hello");
+    buf_clear(&got);
+    wire_send(busy, STR(GET("/wait") GET("/hello")), SIZE_MAX);
+    wire_await_stats(&wire, "waiting=1 ");
+    (void)wire_get(&wire, arena, "/retire?1000000");
+    wire_send(idle, STR(GET("/hello") GET("/go")), SIZE_MAX);
+    wire_read_all(idle, &got);
+    assert_true(str_eq_c(buf_str(&got), "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+                                        "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ngone"));
+    buf_clear(&got);
+    wire_read_all(busy, &got);
+    assert_true(str_eq_c(buf_str(&got), "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nwaited"
+                                        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"));
+    buf_clear(&got);
+    wire_send(fresh, STR(GET("/hello")), SIZE_MAX); /* never asked before */
+    wire_read_all(fresh, &got);
+    assert_true(str_ends_with(buf_str(&got), STR("Connection: close\r\n\r\nhello")));
+    close(idle);
+    close(busy);
+    close(fresh);
+    buf_done(&got);
+    arena_free(arena);
+    wire_join(&wire);
+}
+
+static void patience_has_an_end(void **state) {
+    (void)state;
+    Wire wire = wire_start(&HTTP_LIMITS_DEFAULT);
+    Buf got = buf_new(NULL, 1 << 20);
+    Arena *arena = arena_new(1 << 20);
+    int idle = wire_connect(&wire);
+    (void)wire_get(&wire, arena, "/retire?1");
+    wire_read_all(idle, &got);
+    assert_int_equal(got.n, 0);
+    close(idle);
+    buf_done(&got);
+    arena_free(arena);
+    wire_join(&wire);
+}
+
 /* 30 MB out through a client that reads late, and 1 MB in, each way whole. */
 static void large_bodies(void **state) {
     (void)state;
@@ -382,6 +430,8 @@ int main(void) {
         cmocka_unit_test(connections_are_bounded),
         cmocka_unit_test(a_thousand_connections),
         cmocka_unit_test(draining),
+        cmocka_unit_test(retiring),
+        cmocka_unit_test(patience_has_an_end),
         cmocka_unit_test(large_bodies),
         cmocka_unit_test(answers_survive_clients_that_still_send),
         cmocka_unit_test(clients_that_take_nothing),

@@ -182,6 +182,11 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
     } else if (path_is(req, "/quit")) {
         wire_text(res, "quitting");
         http_server_drain(app->server, wire_drained, NULL);
+    } else if (path_is(req, "/retire")) { /* ?MS of patience */
+        uint64_t patience_ms = 0;
+        ASSERT(str_to_u64(req->query, 1000000, &patience_ms) == ERR_OK);
+        wire_text(res, "quitting");
+        http_server_retire(app->server, clock_mono_ms() + (int64_t)patience_ms, wire_drained, NULL);
     } else if (path_is(req, "/abort")) {
         loop_stop(loop_current());
     } else if (path_is(req, "/silent")) {

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "runtime/log.h"
@@ -238,6 +240,40 @@ static void a_full_socket_drops_lines_too(void **state) {
     assert_true(dropped);
 }
 
+/* A limit on the file's size cuts a write short as a full disk does. */
+static void a_line_cut_by_a_full_disk_is_ended_before_the_next(void **state) {
+    (void)state;
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){.rlim_cur = 300, .rlim_max = before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    redirect(dup(fileno(file)));
+    assert_ok(log_configure(STR("info"), STR("json")));
+    uint64_t dropped = log_dropped();
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    for (int i = 0; i < 5; i++)
+        LOG_I(NULL, "filling");
+    dropped = log_dropped() - dropped;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    LOG_I(NULL, "here");
+    signal(SIGXFSZ, handler);
+    assert_int_equal(dup2(real_stderr, STDERR_FILENO), STDERR_FILENO);
+    close(real_stderr);
+    assert_ok(log_configure(STR("info"), STR("auto")));
+    char text[4096];
+    ssize_t n = pread(fileno(file), text, sizeof text - 1, 0);
+    fclose(file);
+    assert_true(n > 300);
+    text[n] = '\0';
+    assert_true(dropped >= 1 && text[300] == '\n'); /* the torn piece is a line of its own … */
+    from(text + 301, "{\"time\"");                  /* … and so is what comes behind it */
+    from(text + 301, "\"event\":\"here\"");
+    from(text + 301, "\"event\":\"log lines dropped\"");
+    assert_int_equal(text[301], '{');
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forms),
@@ -248,6 +284,7 @@ int main(void) {
         cmocka_unit_test(a_full_pipe_drops_lines_and_tells),
         cmocka_unit_test(our_stderr_itself_stays_blocking),
         cmocka_unit_test(a_full_socket_drops_lines_too),
+        cmocka_unit_test(a_line_cut_by_a_full_disk_is_ended_before_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

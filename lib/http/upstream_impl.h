@@ -1,0 +1,158 @@
+/*
+ * upstream_impl.h - what the files of the upstream share. Private to lib/http.
+ *
+ *   upstream.c           the upstream itself: owners, options, statistics
+ *   upstream_balance.c   which instance takes a request, who is put aside, who waits
+ *   upstream_names.c     names looked up again and again
+ *   upstream_check.c     asking instances whether they are well
+ *   upstream_conn.c      one connection: connecting, bytes in and out, kept unused
+ *   upstream_exchange.c  one request and its answers
+ *
+ * Lifetimes: an Upstream lives while it has owners, coroutines of its own, exchanges or connections (refs). An instance
+ * lives while it is listed or has connections. A connection belongs to one exchange, or to its instance's unused ones.
+ */
+#pragma once
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "http/answer_parse.h"
+#include "http/blocks.h"
+#include "http/chunk.h"
+#include "http/upstream.h"
+
+typedef struct Instance Instance;
+
+typedef struct UpstreamConn {
+    Instance *instance;
+    struct UpstreamConn *prev, *next; /* among the unused */
+    uv_poll_t poll;
+    int fd;
+    int events; /* what poll watches */
+    Wait *read_wait, *write_wait;
+    Block *in;       /* read and not yet taken; NULL: nothing */
+    uint64_t served; /* exchanges that ended well on it */
+    int64_t unused_at;
+    bool unused, closed, polled;
+    bool dry;      /* the last read left nothing behind: wait before the next one */
+    bool readable; /* it became readable while nobody waited: not watched until somebody does */
+    bool broken;   /* writing failed: what was sent before may still have an answer */
+} UpstreamConn;
+
+struct Instance {
+    Upstream *upstream;
+    Instance *next;
+    struct sockaddr_storage address;
+    socklen_t address_length;
+    char text[72]; /* "10.0.0.5:5000" */
+    int refs;      /* listed, and each connection */
+    bool gone;     /* its name no longer leads to it */
+    int in_work, connections, n_unused;
+    UpstreamConn *unused, *unused_last; /* latest first */
+    int failures;                       /* in a row */
+    int times_aside;                    /* in a row */
+    int64_t aside_until;                /* 0: not aside */
+    bool trying;                        /* aside_until has passed and one request tries */
+    bool checked_bad;
+    int checks;      /* in a row against the present state */
+    int64_t came_at; /* for the slow start; 0: was there from the beginning */
+};
+
+typedef struct Waiter {
+    Wait wait;
+    struct Waiter *prev, *next;
+    bool queued;
+} Waiter;
+
+struct Upstream {
+    Loop *loop;
+    UpstreamOptions options; /* name, urls and path in arena */
+    Arena *arena;
+    int owners, refs;
+    Instance *instances;
+    int n_instances;
+    Waiter *first, *last;
+    int waiting;
+    int64_t retry_tokens; /* hundredths of a retry */
+    BlockPool blocks;
+    Block *scratch; /* where sockets are read into when their connection owns no block */
+    Timer sweep;    /* closes what was unused for too long */
+    Co *namer, *checker;
+    bool looked_up; /* names have been looked up once, whatever came of it */
+    bool closing;
+    UpstreamStats stats;
+};
+
+struct UpstreamExchange {
+    Ctx *ctx;
+    Upstream *upstream;
+    Instance *instance, *only; /* only: no choice, no turn (checks) */
+    UpstreamConn *conn;
+    UpstreamRequest request;
+    UpstreamFailure failure;
+    AnswerScan scan;
+    int64_t began_ms, finished_ms; /* finished 0: the request is still being sent */
+    int64_t patience_ms;           /* upstream_answer_within's; 0: none */
+    int64_t wrote_ms;              /* when a piece of the body was last sent */
+    int interims;
+    char peer[72];  /* instance->text, which may go before us */
+    bool permitted; /* counted in instance->in_work, and holds it */
+    bool heard;     /* a byte of an answer came */
+    bool retried, answered, keeps, body_ended;
+    bool half_closed; /* a tunnel whose client has ended */
+    BodyKind body_kind;
+    uint64_t left;
+    ChunkDecoder decoder;
+    Buf trailers;
+};
+
+/* upstream.c */
+void upstream_hold(Upstream *upstream);
+void upstream_release(Upstream *upstream);
+
+/* upstream_balance.c */
+/** Waits for a place on some instance and counts the exchange in. On failure ex->failure is set. */
+CO_FN Err balance_enter(UpstreamExchange *ex, const Instance *but) MUST_USE;
+void balance_leave(UpstreamExchange *ex);
+/** What became of an instance: an answer, or one of the failures that are its own. */
+void balance_well(Instance *instance);
+void balance_failed(Instance *instance);
+/** An instance may be given requests now. */
+bool balance_usable(const Instance *instance, int64_t now);
+/** A retry, if the budget has one. */
+bool balance_retry(Upstream *upstream);
+
+/* upstream_names.c */
+/** Lists literal addresses at once; starts a coroutine for names. */
+MUST_USE Err names_start(Upstream *upstream);
+Instance *instance_new(Upstream *upstream, const struct sockaddr *address, socklen_t length);
+void instance_unref(Instance *instance);
+/** The parts of "http://host[:port]" (unix:/path: host absent). */
+typedef struct UpstreamUrl {
+    Str host, port, path;
+} UpstreamUrl;
+bool upstream_url_read(Str url, UpstreamUrl *ret, const char **ret_why);
+
+/* upstream_check.c */
+MUST_USE Err checks_start(Upstream *upstream);
+
+/* upstream_conn.c */
+/** A kept one unless `fresh`, else a new one. */
+CO_FN Err conn_obtain(Instance *instance, bool fresh, int64_t deadline_ms, UpstreamConn **ret) MUST_USE;
+void conn_close(UpstreamConn *conn);
+/** Keeps it for the next, if there is room. */
+void conn_keep(UpstreamConn *conn);
+/** Both, in one system call where the socket takes them. ERR_IO: it will take nothing more. */
+CO_FN Err conn_send(UpstreamConn *conn, Str a, Str b, int64_t deadline_ms, int64_t idle_ms) MUST_USE;
+/** More bytes into conn->in. ERR_EOF: the end; ERR_IO: a reset; ERR_RETRY: somebody asks to look at the deadline
+ *  again. */
+CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) MUST_USE;
+/** Takes n bytes away; an empty block goes back. */
+void conn_take(UpstreamConn *conn, size_t n);
+/** Closes unused connections that are older; all with keep_ms < 0. */
+void conns_sweep(Instance *instance, int64_t now, int64_t keep_ms);
+/** After the state of the socket was seen without an event: false when its other end has spoken or gone. */
+bool conn_is_quiet(const UpstreamConn *conn);
+
+/* upstream_exchange.c */
+/** As upstream_begin on one instance, whatever its state. */
+CO_FN Err exchange_on(Ctx *ctx, Instance *instance, const UpstreamRequest *request, UpstreamExchange **ret) MUST_USE;
