@@ -29,6 +29,8 @@ import sys
 import threading
 import time
 
+import psycopg2
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "blackbox"))
 from conftest import wait_for, waiting_in  # noqa: E402
 from faultlib import SEATS, Cluster, Serve, family, send_all, wait_gone  # noqa: E402
@@ -212,7 +214,7 @@ class World:
 
     def kill_backend(self):
         backends = [p for p in family(self.cluster.process.pid) if p != self.cluster.process.pid]
-        if self.rng.random() < 0.5:  # one client's connection
+        if self.rng.random() < 0.5 or not backends:  # one client's connection
             self.cluster.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'usher/%%' "
                              "ORDER BY md5(pid::text || %s) LIMIT 1", str(self.rng.random()))
             self.kills += 1
@@ -294,7 +296,11 @@ class World:
 
     def one_fault(self):
         fault = self.rng.choices([f for f, _ in self.FAULTS], [w for _, w in self.FAULTS])[0]
-        name = fault(self)
+        try:
+            name = fault(self)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):  # our own connection was among those thrown out
+            wait_for(self.cluster.answers, 60, "Postgres to answer")
+            name = f"{fault.__name__}, half done"
         self.table[name] = self.table.get(name, 0) + 1
 
     def heal(self):

@@ -101,8 +101,11 @@ static void publish_plan(Ctx *ctx, void *arg) {
     }
     if (plan->twice)
         CHECK_ERR(bus.transport->ops->publish(bus.transport, envelopes, n), ERR_OK);
-    while (ask_number(&COUNT_QUEUED) != 0)
+    for (long long left = 1; left != 0;) {
+        left = ask_number(&COUNT_QUEUED);
+        CHECK(left >= 0);
         arena_reset(ctx->arena);
+    }
 }
 
 static void run_plan(Plan plan) {
