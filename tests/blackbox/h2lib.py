@@ -127,6 +127,16 @@ class Client:
         resets = self.of(RST_STREAM, stream)
         return ERRORS[int.from_bytes(resets[0][3][:4], "big")] if resets else None
 
+    def window(self, stream):
+        """How many bytes of bodies may be sent in all on a connection that has sent them on this stream only (RFC 9113 §6.9)."""
+        first = 65535
+        for _, flags, _, payload in self.of(SETTINGS):
+            for at in range(0, len(payload) if not flags & ACK else 0, 6):
+                if payload[at:at + 2] == b"\0\4":
+                    first = int.from_bytes(payload[at + 2:at + 6], "big")
+        more = {s: sum(int.from_bytes(f[3], "big") for f in self.of(WINDOW_UPDATE, s)) for s in (0, stream)}
+        return min(65535 + more[0], first + more[stream])
+
     def goaway(self):
         """The last one's error: a drain announces itself with one that says NO_ERROR."""
         frames = self.of(GOAWAY)

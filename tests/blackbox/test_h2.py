@@ -329,9 +329,9 @@ def ask_in_http2(port, wish, swap):
     with Client(port) as client:
         client.send(head(fields, flags=END_HEADERS | (END_STREAM if not body else 0)))
         for at in range(0, len(body), 16384):
-            if at % 49152 == 0:  # three quarters of the first window; then the server has read
-                client.until(lambda c: c.ended() or c.status() or c.of(WINDOW_UPDATE, 1) or at == 0)
-            client.send(frame(DATA, END_STREAM if at + 16384 >= len(body) else 0, 1, body[at:at + 16384]))
+            piece = body[at:at + 16384]
+            client.until(lambda c: c.ended() or c.status() or c.window(1) - at >= len(piece))
+            client.send(frame(DATA, END_STREAM if at + 16384 >= len(body) else 0, 1, piece))
         assert client.until(lambda c: c.ended() or c.reset()), wish
         assert client.ended(), (wish, client.reset())
         return {"status": client.status(), "headers": [[n, v] for n, v in client.heads[1][-1] if n != ":status"],
