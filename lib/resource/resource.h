@@ -156,6 +156,7 @@ typedef struct Member {
     void *result;       /* set by run where the action has one (in ctx's arena) */
     Err outcome;        /* ERR_OK until decided otherwise */
     Outgoing *outgoing; /* written only when outcome is ERR_OK */
+    struct Attached *attached; /* rows of a layer above in the same commit; written only when outcome is ERR_OK */
     Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
     Conditions *conditions; /* NULL: none */
@@ -213,6 +214,12 @@ typedef struct Policy {
     bool (*allows)(const Ctx *ctx, const Action *action, const void *input);
 } Policy;
 
+/** What a role beside the context's own may do with the table: operators' tools have such roles. */
+typedef struct Grant {
+    const char *role;
+    const char *privileges; /* "SELECT, INSERT" */
+} Grant;
+
 /** How the APIs show a resource. Copies show no collection of their own: they are the same thing, as another context
  *  remembers it, and serve the relationships that context declares. */
 typedef enum ApiShow { API_HIDDEN, API_SHOWN, API_COPY } ApiShow;
@@ -230,6 +237,7 @@ struct Resource {
     const Relationship *relationships;
     const Action *actions;
     const Policy *policies;
+    const Grant *grants; /* may be NULL */
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
     ApiShow api;
     bool internal; /* engine tables (outbox, inbox): no actions, no policies needed */
@@ -345,6 +353,17 @@ const Resource *engine_outbox(Engine *engine);
  * *seen. May return early. ERR_CANCELLED.
  */
 CO_FN Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) MUST_USE;
+
+/** Begins what a layer above hangs on a member in the action's `run` or `after`, to be written in its commit: jobs. */
+typedef struct Attached {
+    struct Attached *next;
+} Attached;
+/** Sends (pg_tx_send) what is attached to the members that are well, in order of arrival. May not wait. An error fails
+ *  the set. */
+typedef Err (*AttachedWriter)(PgTx *tx, const Set *set, void *data);
+void engine_attach(Engine *engine, AttachedWriter writer, void *data);
+/** Appends to the member's attached. */
+void member_attach(Member *member, Attached *attached);
 
 /** Adds a message to the member's outgoing. Payload is borrowed from the member's arena. */
 MUST_USE Err member_announce(Member *member, Str type, Id aggregate, Str payload);

@@ -49,6 +49,7 @@ void member_fail(Member *member, Err err, Str detail) {
         err = ERR_UNAVAILABLE;
     member->outcome = err;
     member->outgoing = NULL;
+    member->attached = NULL;
     member->ctx->problem = (Problem){0};
     (void)ctx_problem(member->ctx, err, NULL, "%s", words_of(err));
     if (detail.p != NULL)
@@ -113,6 +114,20 @@ CO_FN static Err commit_outgoing(SetRun *run, PgTx *tx, const Set *set) {
     return pg_tx_query_commit(tx, &run->engine->outbox_append, &params, &result);
 }
 
+static bool any_attached(const Set *set) {
+    for (size_t i = 0; i < set->n; i++)
+        if (set->members[i]->outcome == ERR_OK && set->members[i]->attached != NULL)
+            return true;
+    return false;
+}
+
+static Err write_attached(SetRun *run, PgTx *tx, const Set *set) {
+    if (!any_attached(set))
+        return ERR_OK;
+    ASSERT(run->engine->attached_writer != NULL);
+    return run->engine->attached_writer(tx, set, run->engine->attached_data);
+}
+
 CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
     bool keeps = keeps_any(set);
     if (set->action->run == NULL)
@@ -127,6 +142,7 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
     }
     if (keeps)
         TRY(keeps_store(run->engine, tx, set));
+    TRY(write_attached(run, tx, set));
     if (set->action->run != NULL && any_outgoing(set))
         return commit_outgoing(run, tx, set);
     return ERR_OK;
@@ -149,6 +165,7 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
         Member *member = set.members[i] = run->set.members[i];
         member->outcome = ERR_OK;
         member->outgoing = NULL;
+        member->attached = NULL;
         member->result = NULL;
         member->detail = (Str){NULL, 0};
         member->ctx->problem = (Problem){0};
