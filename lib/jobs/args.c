@@ -2,8 +2,8 @@
  * args.c - a job's arguments between struct and JSON.
  *
  * Writing is exact and in the order of the table, so that equal arguments are equal bytes: unique rules hash them.
- * Reading is strict about what it knows (a wrong type is said and discards the job: no attempt would mend it) and passes
- * over what it does not, because during a roll-out a newer usher inserts what an older one runs.
+ * Reading is strict about what it knows (a wrong type is said and discards the job: no attempt would mend it) and
+ * passes over what it does not, because during a roll-out a newer usher inserts what an older one runs.
  */
 #include "jobs/internal.h"
 #include "json/json.h"

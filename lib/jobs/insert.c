@@ -199,7 +199,8 @@ static Err write_attached(PgTx *tx, const Set *set, void *data) {
         return ERR_NO_MEMORY;
     n = 0;
     for (size_t i = 0; i < set->n; i++)
-        for (const Attached *a = set->members[i]->attached; a != NULL && set->members[i]->outcome == ERR_OK; a = a->next)
+        for (const Attached *a = set->members[i]->attached; a != NULL && set->members[i]->outcome == ERR_OK;
+             a = a->next)
             jobs[n++] = (const Ready *)a;
     TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
     pg_params_init(&params, set->ctx->arena);

@@ -1,9 +1,9 @@
 /*
  * internal.h - what the files of lib/jobs share; nobody else includes it.
  *
- * A JobRunner is one board in one worker. It has a coroutine per queue (claim.c), one that stores ends (complete.c), one
- * that keeps the node alive (steward.c), one that leads or stands by (leader.c), and one per job (run.c). All of them
- * meet only in this struct, on one loop; what decides between workers is decided in the database.
+ * A JobRunner is one board in one worker. It has a coroutine per queue (claim.c), one that stores ends (complete.c),
+ * one that keeps the node alive (steward.c), one that leads or stands by (leader.c), and one per job (run.c). All of
+ * them meet only in this struct, on one loop; what decides between workers is decided in the database.
  */
 #pragma once
 #include "jobs/jobs.h"
@@ -19,9 +19,8 @@
 #define JOB_ARENA_BYTES (64u * 1024 * 1024)
 /* From asking for a claim, a completion, a beat to its answer. */
 #define STATEMENT_DEADLINE_MS 20000
-#define NODE_NAME_MAX         128
 #define JOB_QUEUES_MAX        32
-#define JOB_KINDS_MAX         128
+#define JOB_LIMIT_DEFAULT     10
 
 typedef struct Attempt Attempt;
 typedef struct QueueLoop QueueLoop;
@@ -43,18 +42,17 @@ struct Attempt {
     int16_t attempt, attempts_max;
     int64_t delay_us; /* from when it might run to its claim */
     int64_t began_ns, ended_ns;
-    Co *co;          /* while it runs */
-    bool cancel;     /* somebody asked for its cancellation */
-    bool give_back;  /* the drain's deadline has come */
-    bool lost;       /* the database says that somebody else has it */
-    bool stored;     /* by job_finish_in */
-    bool unsure;     /* job_finish_in was asked, and its commit's outcome is not known */
-    int beats;       /* seen running by the steward so often */
+    Co *co;         /* while it runs */
+    bool cancel;    /* somebody asked for its cancellation */
+    bool give_back; /* the drain's deadline has come */
+    bool lost;      /* the database says that somebody else has it */
+    bool finishing; /* job_finish_in was asked: its row may have ended before its coroutine */
+    bool stored;    /* by job_finish_in, and the commit was done */
     End end;
     char *result, *reason; /* heap; NULL: none */
     size_t result_n, reason_n;
     Str args, traceparent, tracestate, baggage; /* in memory of its own, behind the struct */
-    Attempt *prev, *next; /* of the runner's running, or of its ended */
+    Attempt *prev, *next;                       /* of the runner's running, or of its ended */
 };
 
 typedef struct AttemptList {
@@ -88,13 +86,15 @@ struct JobRunner {
     const Statement **statements; /* by place in JOBS_QUERIES */
     const char *channel;
     Arena *arena;
-    int64_t node; /* 0: not signed on */
+    int64_t node;          /* 0: not signed on */
     int64_t safe_until_ms; /* clock_mono_ms: until then nobody takes our jobs over */
     QueueLoop queues[JOB_QUEUES_MAX];
     size_t n_queues;
     AttemptList running, ended;
-    size_t storing; /* taken from `ended` by the completion under way */
-    Bell end_bell, beat_bell, drain_bell;
+    AttemptList storing; /* taken from `ended` by the completion under way */
+    Attempt **taken;     /* the same as an array, options.batch of them */
+    size_t claiming;     /* claims under way */
+    Bell end_bell, beat_bell, lead_bell, drain_bell;
     Co *complete_co, *steward_co, *leader_co;
     size_t coroutines; /* those above and the queues' */
     int64_t epoch;     /* under which we lead; 0: we do not */
@@ -130,7 +130,6 @@ void attempt_end(Attempt *attempt);
 void attempt_free(Attempt *attempt);
 void list_add(AttemptList *list, Attempt *attempt);
 void list_remove(AttemptList *list, Attempt *attempt);
-const char *job_backoff_outcome(JobVerdict verdict);
 
 /* runner.c */
 /** Before a step of one of the coroutines: memory back, no trace. */
@@ -139,8 +138,8 @@ void step_begin(Ctx *ctx, int64_t deadline_ms);
 void step_log(Ctx *ctx, const JobRunner *runner, const char *what, Err err, Err *last);
 
 /* leader.c */
-/** Fires what is due, for tests and the leader: one round. */
-CO_FN Err leader_round(JobRunner *runner, Ctx *ctx) MUST_USE;
+/** Rescues, and fires what is due; *until_ms is lowered to when the next moment comes. */
+CO_FN Err leader_round(JobRunner *runner, Ctx *ctx, int64_t *until_ms) MUST_USE;
 
 /* tracing.c */
 void trace_job_begin(Ctx *ctx, const Attempt *attempt);

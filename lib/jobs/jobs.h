@@ -44,12 +44,11 @@ typedef struct Job {
     const void *args; /* the kind's struct */
     Id id;
     int attempt, attempts_max; /* 1 = the first */
-    int64_t node;              /* who runs it */
     /* Set by run, before it returns. */
     Str result; /* JSON; absent: none */
     Str reason; /* words for the operator */
     int64_t delay_ms;
-    bool finished; /* by job_finish_in */
+    struct Attempt *of; /* the runner's own */
 } Job;
 
 /** A second job with the same values of `fields` is not inserted while one is in one of `states`. */
@@ -167,7 +166,8 @@ MUST_USE Err job_args_encode(const JobKind *kind, const void *args, Arena *arena
  *  required one that is missing, or a wrong type, is ERR_INVALID and ctx's problem says which and why; ERR_SYNTAX. */
 MUST_USE Err job_args_decode(const JobKind *kind, Ctx *ctx, Str json, void *ret);
 
-/* --- tables that a context with jobs declares among its resources -------------------------------------------------- */
+/* --- tables that a context with jobs declares among its resources
+ * -------------------------------------------------- */
 
 /** Schema jobs: work that belongs to no business context. */
 extern const Context JOBS_CONTEXT;
@@ -177,13 +177,13 @@ extern const Context JOBS_CONTEXT;
 typedef struct JobRunnerOptions {
     Engine *engine; /* its pool has at least two writers, plus those that jobs hold while they run */
     const JobBoard *board;
-    void *data;           /* Job.data */
-    Str node_name;        /* for operators: host:pid */
-    int64_t poll_ms;      /* 0: 1000; how often queues are looked at besides being woken by NOTIFY */
-    int64_t heartbeat_ms; /* 0: 5000 */
-    int64_t rescue_ms;    /* 0: 30000; a node silent for so long has died, and its jobs are given to others */
-    int64_t lease_ms;     /* 0: 15000; of the leader, who inserts cron jobs and rescues */
-    size_t batch;         /* 0: 500; claimed and completed at once, at most */
+    void *data;              /* Job.data */
+    Str node_name;           /* for operators: host:pid */
+    int64_t poll_ms;         /* 0: 1000; how often queues are looked at besides being woken by NOTIFY */
+    int64_t heartbeat_ms;    /* 0: 5000 */
+    int64_t rescue_ms;       /* 0: 30000; a node silent for so long has died, and its jobs are given to others */
+    int64_t lease_ms;        /* 0: 15000; of the leader, who inserts cron jobs and rescues */
+    size_t batch;            /* 0: 500; claimed and completed at once, at most */
     const char *only_queues; /* comma list; NULL: all of the board */
 } JobRunnerOptions;
 

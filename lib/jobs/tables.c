@@ -23,7 +23,7 @@ const Attribute JOB_ATTRIBUTES[] = {
     ATTR(JobRow, attempt, .required = true, .doc = "Attempts begun."),
     ATTR(JobRow, attempts_max, .required = true, .doc = "Discarded when this many have failed."),
     ATTR(JobRow, run_at, .required = true, .coarse = true, .doc = "Not before."),
-    ATTR(JobRow, node, .doc = "Who runs it."),
+    ATTR(JobRow, node, .required = true, .default_sql = "0", .doc = "Who runs it; 0: nobody."),
     ATTR(JobRow, claimed_at, .coarse = true, .doc = "When its latest attempt began."),
     ATTR(JobRow, finished_at, .coarse = true, .doc = "When it ended."),
     ATTR(JobRow, inserted_at, .required = true, .coarse = true, .doc = "When it was inserted."),
@@ -52,7 +52,7 @@ const Index JOB_INDEXES[] = {
 };
 const Check JOB_CHECKS[] = {
     {"jobs_state", "state >= 1 AND state <= 5"},
-    {"jobs_node", "(state = 2) = (node IS NOT NULL)"},
+    {"jobs_node", "(state = 2) = (node <> 0)"},
     {"jobs_finished", "(state >= 3) = (finished_at IS NOT NULL)"},
     {0},
 };
@@ -69,7 +69,8 @@ const Attribute JOB_NODE_ATTRIBUTES[] = {
 
 const Attribute JOB_LEASE_ATTRIBUTES[] = {
     ATTR(JobLeaseRow, name, .key = true, .required = true, .doc = "leader"),
-    ATTR(JobLeaseRow, epoch, .required = true, .doc = "Grows with each change of hands; what a leader writes names it."),
+    ATTR(JobLeaseRow, epoch, .required = true,
+         .doc = "Grows with each change of hands; what a leader writes names it."),
     ATTR(JobLeaseRow, node, .required = true, .doc = "Who has it."),
     ATTR(JobLeaseRow, until_at, .required = true, .coarse = true, .doc = "Then others may take it."),
     {0},
@@ -78,8 +79,9 @@ const Attribute JOB_LEASE_ATTRIBUTES[] = {
 const Attribute JOB_QUEUE_ATTRIBUTES[] = {
     ATTR(JobQueueRow, name, .key = true, .required = true, .doc = "The queue."),
     ATTR(JobQueueRow, paused, .required = true, .doc = "Nothing of it is begun."),
-    ATTR(JobQueueRow, limit_local, .doc = "In the place of the declared one."),
-    ATTR(JobQueueRow, limit_global, .doc = "In the place of the declared one; 0: none."),
+    ATTR(JobQueueRow, limit_local, .required = true, .default_sql = "-1", .doc = "In the place of the declared one."),
+    ATTR(JobQueueRow, limit_global, .required = true, .default_sql = "-1",
+         .doc = "In the place of the declared one; 0: none."),
     ATTR(JobQueueRow, rate_from, .coarse = true, .doc = "When the present span of its rate began."),
     ATTR(JobQueueRow, rate_used, .required = true, .doc = "Jobs begun in that span."),
     {0},
@@ -120,10 +122,11 @@ const Identity JOB_NODE_IDENTITIES[] = {{0}}, JOB_LEASE_IDENTITIES[] = {{0}}, JO
                JOB_CRON_IDENTITIES[] = {{0}}, JOB_TALLY_IDENTITIES[] = {{0}}, JOB_AUDIT_IDENTITIES[] = {{0}};
 const Index JOB_NODE_INDEXES[] = {{0}}, JOB_LEASE_INDEXES[] = {{0}}, JOB_QUEUE_INDEXES[] = {{0}},
             JOB_CRON_INDEXES[] = {{0}}, JOB_TALLY_INDEXES[] = {{0}}, JOB_AUDIT_INDEXES[] = {{0}};
-const Check JOB_NODE_CHECKS[] = {{0}}, JOB_LEASE_CHECKS[] = {{0}}, JOB_QUEUE_CHECKS[] = {{0}}, JOB_CRON_CHECKS[] = {{0}},
-            JOB_TALLY_CHECKS[] = {{0}}, JOB_AUDIT_CHECKS[] = {{0}};
+const Check JOB_NODE_CHECKS[] = {{0}}, JOB_LEASE_CHECKS[] = {{0}}, JOB_QUEUE_CHECKS[] = {{0}},
+            JOB_CRON_CHECKS[] = {{0}}, JOB_TALLY_CHECKS[] = {{0}}, JOB_AUDIT_CHECKS[] = {{0}};
 
-#define READ_ONLY {JOBS_READER, "SELECT"}
+#define READ_ONLY                                                                                                      \
+    { JOBS_READER, "SELECT" }
 const Grant JOB_GRANTS[] = {READ_ONLY, {JOBS_OPERATOR, "SELECT, INSERT, UPDATE"}, {0}};
 const Grant JOB_QUEUE_GRANTS[] = {READ_ONLY, {JOBS_OPERATOR, "SELECT, INSERT, UPDATE"}, {0}};
 const Grant JOB_AUDIT_GRANTS[] = {READ_ONLY, {JOBS_OPERATOR, "SELECT, INSERT"}, {0}};

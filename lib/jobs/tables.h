@@ -11,7 +11,7 @@ typedef struct JobRow {
     Str args;
     int16_t attempt, attempts_max;
     Instant run_at;
-    int64_t node; /* NULL unless running */
+    int64_t node; /* 0 unless running */
     OptInstant claimed_at, finished_at;
     Instant inserted_at;
     Str unique_key;
@@ -39,7 +39,7 @@ typedef struct JobLeaseRow {
 typedef struct JobQueueRow {
     Str name;
     bool paused;
-    int32_t limit_local, limit_global; /* NULL: as declared */
+    int32_t limit_local, limit_global; /* -1: as declared */
     OptInstant rate_from;
     int32_t rate_used;
 } JobQueueRow;
@@ -86,22 +86,23 @@ JOB_TABLE_PARTS(JOB_AUDIT);
 /** Declares `static const Resource` objects of the context's own schema: JOB_TABLES(tickets, "tickets");
  *  JOB_RESOURCES(tickets) lists them, to stand behind the context's own in the order in which writers lock. */
 #define JOB_TABLES(name_, schema_)                                                                                     \
-    static const Resource name_##_leases =                                                                             \
+    static const Resource name_##_table_leases =                                                                       \
         JOB_TABLE_(JOB_LEASE, JobLeaseRow, "job_lease", "job_leases", schema_, "Who leads, under which epoch.", NULL); \
-    static const Resource name_##_nodes =                                                                              \
+    static const Resource name_##_table_nodes =                                                                        \
         JOB_TABLE_(JOB_NODE, JobNodeRow, "job_node", "job_nodes", schema_, "Workers that run jobs.", "fillfactor=50"); \
-    static const Resource name_##_queues =                                                                             \
+    static const Resource name_##_table_queues =                                                                       \
         JOB_TABLE_(JOB_QUEUE, JobQueueRow, "job_queue", "job_queues", schema_, "What operators told queues.", NULL);   \
-    static const Resource name_##_crons =                                                                              \
+    static const Resource name_##_table_crons =                                                                        \
         JOB_TABLE_(JOB_CRON, JobCronRow, "job_cron", "job_crons", schema_, "Latest moment of each cron line.", NULL);  \
-    static const Resource name_##_jobs =                                                                               \
+    static const Resource name_##_table_jobs =                                                                         \
         JOB_TABLE_(JOB, JobRow, "job", "jobs", schema_, "Background work.", "fillfactor=80");                          \
-    static const Resource name_##_tallies =                                                                            \
+    static const Resource name_##_table_tallies =                                                                      \
         JOB_TABLE_(JOB_TALLY, JobTallyRow, "job_tally", "job_tallies", schema_, "Ends by minute and kind.", NULL);     \
-    static const Resource name_##_audits =                                                                             \
+    static const Resource name_##_table_audits =                                                                       \
         JOB_TABLE_(JOB_AUDIT, JobAuditRow, "job_audit", "job_audits", schema_, "What operators did.", NULL)
 #define JOB_RESOURCES(name_)                                                                                           \
-    &name_##_leases, &name_##_nodes, &name_##_queues, &name_##_crons, &name_##_jobs, &name_##_tallies, &name_##_audits
+    &name_##_table_leases, &name_##_table_nodes, &name_##_table_queues, &name_##_table_crons, &name_##_table_jobs,     \
+        &name_##_table_tallies, &name_##_table_audits
 
 /** May read these tables; may also cancel, retry, pause, scale and insert, and leaves an audit row with it. Granted by
  *  the migrator, to nobody but itself. */

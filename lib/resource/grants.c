@@ -102,7 +102,8 @@ static const char VERIFY_DECLARED_SQL[] =
     "SELECT p.privilege, position(p.privilege in $4) > 0\n"
     "FROM (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p (privilege)\n"
     "WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = $2) AND to_regclass($1 || '.' || $3) IS NOT NULL\n"
-    "  AND has_table_privilege($2, to_regclass($1 || '.' || $3)::oid, p.privilege) <> (position(p.privilege in $4) > 0)\n"
+    "  AND has_table_privilege($2, to_regclass($1 || '.' || $3)::oid, p.privilege) <> (position(p.privilege in $4) > "
+    "0)\n"
     "ORDER BY 1";
 
 static Err verify_declared(Migrator *m, const Resource *resource, const Grant *grant, size_t *mistakes) {

@@ -87,7 +87,7 @@ typedef struct Attribute {
     }
 
 /** An action's argument: ARGUMENT(TicketWish, user_id); of several ids ARGUMENT_LIST(TicketWish, ticket_ids). */
-#define ARGUMENT(T, field, ...) ATTR(T, field, __VA_ARGS__)
+#define ARGUMENT(T, ...) ATTR(T, __VA_ARGS__)
 #define ARGUMENT_LIST(T, field, ...)                                                                                   \
     { .name = #field, .type = TYPE_ID, .offset = offsetof(T, field), .list = true, __VA_ARGS__ }
 
@@ -151,13 +151,13 @@ typedef struct Conditions {
 
 /** One request's part of a set. */
 typedef struct Member {
-    Ctx *ctx;           /* the request's: problem goes here, memory of results too */
-    void *input;        /* the resource's struct for create/update, the action's own input struct otherwise */
-    void *result;       /* set by run where the action has one (in ctx's arena) */
-    Err outcome;        /* ERR_OK until decided otherwise */
-    Outgoing *outgoing; /* written only when outcome is ERR_OK */
+    Ctx *ctx;                  /* the request's: problem goes here, memory of results too */
+    void *input;               /* the resource's struct for create/update, the action's own input struct otherwise */
+    void *result;              /* set by run where the action has one (in ctx's arena) */
+    Err outcome;               /* ERR_OK until decided otherwise */
+    Outgoing *outgoing;        /* written only when outcome is ERR_OK */
     struct Attached *attached; /* rows of a layer above in the same commit; written only when outcome is ERR_OK */
-    Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
+    Str detail; /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
     Conditions *conditions; /* NULL: none */
     struct Member *next;

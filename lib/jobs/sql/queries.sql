@@ -81,12 +81,12 @@ SELECT name FROM {schema}.job_queues WHERE name = $1 FOR NO KEY UPDATE;
 -- name: jobs_claim_limited :many
 WITH room AS MATERIALIZED (
   SELECT least($2::bigint,
-               CASE WHEN coalesce(q.limit_global, $5::integer) > 0
-                    THEN coalesce(q.limit_global, $5::integer)
-                         - (SELECT count(*) FROM {schema}.jobs WHERE state = 2 AND queue = $1) END,
+               CASE WHEN q.most > 0
+                    THEN q.most - (SELECT count(*) FROM {schema}.jobs WHERE state = 2 AND queue = $1) END,
                CASE WHEN $6::integer > 0 THEN $6::integer - CASE WHEN spans THEN 0 ELSE q.rate_used END END) AS n,
          q.spans
-    FROM (SELECT *, rate_from IS NULL
+    FROM (SELECT *, CASE WHEN limit_global >= 0 THEN limit_global ELSE $5::integer END AS most,
+                 rate_from IS NULL
                     OR rate_from + $7::bigint * interval '1 millisecond' <= clock_timestamp() AS spans
             FROM {schema}.job_queues) AS q
    WHERE q.name = $1),
@@ -161,7 +161,7 @@ was AS MATERIALIZED (
                                AND o.id <> j.id) AS superseded) AS o),
 ended AS (
   UPDATE {schema}.jobs AS j
-     SET state = w.state, node = NULL, attempt = j.attempt - w.back, result = w.result, reason = w.reason,
+     SET state = w.state, node = 0, attempt = j.attempt - w.back, result = w.result, reason = w.reason,
          run_at = CASE WHEN w.state = 1 THEN clock_timestamp() + w.delay_ms * interval '1 millisecond' ELSE j.run_at END,
          finished_at = CASE WHEN w.state >= 3 THEN clock_timestamp() END
     FROM was AS w
@@ -192,7 +192,7 @@ SELECT pg_notify('{schema}_jobs', 'q ' || queue) FROM unnest($1::text[]) AS q (q
 -- Inside the transaction of the job's own effect.
 -- name: jobs_finish :exec
 UPDATE {schema}.jobs
-   SET state = 3, node = NULL, finished_at = clock_timestamp(), result = $4, reason = NULL
+   SET state = 3, node = 0, finished_at = clock_timestamp(), result = $4, reason = NULL
  WHERE id = $1 AND state = 2 AND node = $2 AND attempt = $3;
 
 -- --- nodes ---------------------------------------------------------------------------------------------------------
@@ -221,7 +221,7 @@ SELECT id, attempt, cancel_asked IS NOT NULL, cancel_asked FROM {schema}.jobs WH
 -- What node $1 does not know of: the answer to its claim was lost.
 -- name: jobs_give_back :exec
 UPDATE {schema}.jobs AS j
-   SET state = 1, node = NULL, attempt = j.attempt - 1
+   SET state = 1, node = 0, attempt = j.attempt - 1
   FROM unnest($2::uuid[], $3::int2[]) AS g (id, attempt)
  WHERE j.id = g.id AND j.state = 2 AND j.node = $1 AND j.attempt = g.attempt;
 
@@ -286,7 +286,7 @@ orphans AS MATERIALIZED (
    LIMIT 1000
      FOR NO KEY UPDATE OF j SKIP LOCKED)
 UPDATE {schema}.jobs AS j
-   SET state = o.state, node = NULL, reason = 'its worker died',
+   SET state = o.state, node = 0, reason = 'its worker died',
        finished_at = CASE WHEN o.state >= 3 THEN clock_timestamp() END
   FROM orphans AS o
  WHERE j.id = o.id
