@@ -172,6 +172,14 @@ static void name_field(const CompatShape *shape, Problem *problem) {
     }
 }
 
+/** Adds a problem unless the body's checks have told of it: where a rule belongs to a value, both look at it. */
+static void add_refusal(CompatRefusal *refusal, const Problem *problem) {
+    for (size_t i = 0; i < refusal->rules_n; i++)
+        if (str_eq(refusal->rules[i].field, problem->field) && str_eq(refusal->rules[i].message, problem->message))
+            return;
+    refusal->rules[refusal->rules_n++] = *problem;
+}
+
 /** What the action's rules refuse, beside what the body's checks did. ERR_INVALID: there is something. */
 static Err gather_refusals(CompatCall *call, const CompatAction *action, Err prepared, const void *input,
                            CompatRefusal *refusal) {
@@ -181,9 +189,10 @@ static Err gather_refusals(CompatCall *call, const CompatAction *action, Err pre
         n = action_refusals(action->resource, action->action, call->ctx, input, found, room);
     else if ((prepared == ERR_INVALID || prepared == ERR_CONFLICT) && room > 0)
         found[n++] = call->ctx->problem;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         name_field(action->shape, &found[i]);
-    refusal->rules_n += n;
+        add_refusal(refusal, &found[i]); /* at or before the place of found[i] */
+    }
     return refusal->rules_n > 0 ? ERR_INVALID : prepared;
 }
 
