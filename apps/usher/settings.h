@@ -7,7 +7,8 @@
 #include "runtime/config.h"
 
 typedef struct Settings {
-    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url;
+    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url,
+        jobs_database_url;
     Str listen;
     int64_t http_workers;
     Str roles;
@@ -15,6 +16,7 @@ typedef struct Settings {
     Str quirks_off;
     int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
     int64_t relay_batch, relay_poll_ms, consumer_batch;
+    int64_t jobs_workers, jobs_poll_ms, jobs_heartbeat_ms, jobs_rescue_ms;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
     Str admin_listen;

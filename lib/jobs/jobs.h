@@ -114,6 +114,10 @@ typedef struct JobBoard {
 size_t jobs_verify(const JobBoard *board, Buf *mistakes);
 const JobKind *job_kind(const JobBoard *board, Str name);
 
+/** The engine's own: forgets jobs that have ended, each kind after its time. Each board lists it, with a cron line. */
+extern const JobKind JOBS_PRUNE;
+#define JOBS_UPKEEP_QUEUE "upkeep"
+
 /* --- for run ------------------------------------------------------------------------------------------------------ */
 
 /** ERR_OK: done. Not to be repeated (invalid, syntax): discarded. The database away: snoozed, no attempt. Else: retry.

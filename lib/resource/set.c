@@ -103,17 +103,6 @@ static Err announce_all(Set *set) {
     return ERR_OK;
 }
 
-CO_FN static Err commit_outgoing(SetRun *run, PgTx *tx, const Set *set) {
-    PgParams params;
-    PgResult result;
-    ASSERT(run->engine->outbox != NULL);
-    pg_params_init(&params, set->ctx->arena);
-    compose_outbox_bind(&params, set);
-    if (params.data.err != ERR_OK)
-        return params.data.err;
-    return pg_tx_query_commit(tx, &run->engine->outbox_append, &params, &result);
-}
-
 static bool any_attached(const Set *set) {
     for (size_t i = 0; i < set->n; i++)
         if (set->members[i]->outcome == ERR_OK && set->members[i]->attached != NULL)
@@ -121,11 +110,25 @@ static bool any_attached(const Set *set) {
     return false;
 }
 
-static Err write_attached(SetRun *run, PgTx *tx, const Set *set) {
-    if (!any_attached(set))
-        return ERR_OK;
-    ASSERT(run->engine->attached_writer != NULL);
-    return run->engine->attached_writer(tx, set, run->engine->attached_data);
+/* Messages, then what is attached: one order for all writers. The last statement takes the COMMIT along, where it
+ * may. */
+CO_FN static Err write_rest(SetRun *run, PgTx *tx, const Set *set) {
+    Engine *engine = run->engine;
+    bool attached = any_attached(set);
+    PgParams params;
+    PgResult result;
+    if (set->action->run != NULL && any_outgoing(set)) {
+        ASSERT(engine->outbox != NULL);
+        pg_params_init(&params, set->ctx->arena);
+        compose_outbox_bind(&params, set);
+        if (params.data.err != ERR_OK)
+            return params.data.err;
+        if (!attached)
+            return pg_tx_query_commit(tx, &engine->outbox_append, &params, &result);
+        pg_tx_send(tx, &engine->outbox_append, &params);
+    }
+    ASSERT(!attached || engine->attached_writer != NULL);
+    return attached ? engine->attached_writer(tx, set, engine->attached_data) : ERR_OK;
 }
 
 CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
@@ -142,10 +145,7 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
     }
     if (keeps)
         TRY(keeps_store(run->engine, tx, set));
-    TRY(write_attached(run, tx, set));
-    if (set->action->run != NULL && any_outgoing(set))
-        return commit_outgoing(run, tx, set);
-    return ERR_OK;
+    return write_rest(run, tx, set);
 }
 
 /* May be called several times for one set: begins by forgetting what the last time left. */

@@ -257,7 +257,7 @@ class Serve(Usher):
 
         self.threads = [threading.Thread(target=read, daemon=True)]
         self.threads[0].start()
-        roles = self.env.get("ROLES", "http,relay,consume").split(",")
+        roles = self.env.get("ROLES", "http,relay,consume,jobs").split(",")
         workers = len(roles) + ("http" in roles) * (int(self.env.get("HTTP_WORKERS", "1")) - 1)
 
         def ready():
