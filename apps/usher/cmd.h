@@ -6,7 +6,8 @@
 
 #define COMMAND_LIST(X)                                                                                                \
     X(serve)                                                                                                           \
-    X(dev) X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(config) X(version) X(help)
+    X(dev)                                                                                                             \
+    X(reset) X(seed) X(migrate) X(routes) X(replay) X(quirks) X(jobs) X(doctor) X(schema) X(config) X(version) X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

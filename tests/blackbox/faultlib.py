@@ -91,7 +91,7 @@ def as_postgres(*command):
 SETTINGS = """
 listen_addresses = ''
 unix_socket_permissions = 0777
-max_connections = 60
+max_connections = 100
 shared_buffers = 16MB
 fsync = off
 min_wal_size = 2MB

@@ -344,3 +344,171 @@ DELETE FROM {schema}.jobs
 
 -- name: jobs_prune_tallies :exec
 DELETE FROM {schema}.job_tallies WHERE minute < clock_timestamp() - $1::bigint * interval '1 millisecond';
+
+-- --- operators (desk.c, why.c): blocking connections, parameters as text -------------------------------------------
+
+-- The newest first: $1 state's name or '', $2 kind or '', $3 queue or '', $4 most.
+-- name: jobs_desk_list :many
+SELECT id, kind, queue, shown AS state, attempt, attempts_max, priority, run_at, claimed_at, finished_at, reason
+  FROM (SELECT j.*,
+               CASE state WHEN 1 THEN CASE WHEN run_at <= clock_timestamp() THEN 'available'
+                                           WHEN attempt > 0 THEN 'retryable' ELSE 'scheduled' END
+                          WHEN 2 THEN 'running' WHEN 3 THEN 'completed' WHEN 4 THEN 'cancelled' ELSE 'discarded' END
+               AS shown
+          FROM {schema}.jobs AS j) AS s
+ WHERE ($1::text IN ('', shown) OR ($1 = 'waiting' AND state = 1))
+   AND $2::text IN ('', kind) AND $3::text IN ('', queue)
+ ORDER BY id DESC
+ LIMIT $4::integer;
+
+-- name: jobs_desk_show :many
+SELECT j.id, j.kind, j.queue,
+       CASE state WHEN 1 THEN CASE WHEN run_at <= clock_timestamp() THEN 'available'
+                                   WHEN attempt > 0 THEN 'retryable' ELSE 'scheduled' END
+                  WHEN 2 THEN 'running' WHEN 3 THEN 'completed' WHEN 4 THEN 'cancelled' ELSE 'discarded' END AS state,
+       j.priority, j.attempt, j.attempts_max, j.args, j.inserted_at, j.run_at, j.claimed_at, j.finished_at,
+       n.name AS node, j.cancel_asked, j.result, j.reason, j.unique_key, j.cron, j.moment, j.traceparent
+  FROM {schema}.jobs AS j
+  LEFT JOIN {schema}.job_nodes AS n ON n.id = j.node
+ WHERE j.id = $1::uuid;
+
+-- $1: ms of silence after which a node counts as dead.
+-- name: jobs_desk_queues :many
+SELECT q.name AS queue, q.paused, q.limit_local, q.limit_global, q.rate_used,
+       (SELECT count(*) FROM {schema}.jobs AS j
+         WHERE j.state = 1 AND j.queue = q.name AND j.run_at <= clock_timestamp()) AS available,
+       (SELECT count(*) FROM {schema}.jobs AS j
+         WHERE j.state = 1 AND j.queue = q.name AND j.run_at > clock_timestamp()) AS scheduled,
+       (SELECT count(*) FROM {schema}.jobs AS j WHERE j.state = 2 AND j.queue = q.name) AS running,
+       (SELECT count(*) FROM {schema}.job_nodes AS n
+         WHERE q.name = ANY (string_to_array(n.queues, ',')) AND NOT n.draining
+           AND n.seen_at > clock_timestamp() - $1::bigint * interval '1 millisecond') AS workers
+  FROM {schema}.job_queues AS q
+ ORDER BY q.name;
+
+-- name: jobs_desk_audit :many
+SELECT at, who, action, target, detail FROM {schema}.job_audits ORDER BY id DESC LIMIT $1::integer;
+
+-- $1 job, $2 who. Waiting: at once; running: its worker is told.
+-- name: jobs_desk_cancel :many
+WITH changed AS (
+  UPDATE {schema}.jobs
+     SET finished_at = CASE WHEN state = 1 THEN clock_timestamp() END, cancel_asked = $2::text,
+         reason = CASE WHEN state = 1 THEN 'cancelled by ' || $2 ELSE reason END,
+         state = CASE WHEN state = 1 THEN 4 ELSE state END
+   WHERE id = $1::uuid AND state IN (1, 2)
+  RETURNING id, state),
+told AS (SELECT pg_notify('{schema}_jobs', 'c ' || id) FROM changed WHERE state = 2),
+noted AS (
+  INSERT INTO {schema}.job_audits (at, who, action, target)
+  SELECT clock_timestamp(), session_user || ' ' || $2, 'cancel', id::text FROM changed)
+SELECT CASE state WHEN 4 THEN 'cancelled' ELSE 'running: its worker has been told' END AS now,
+       (SELECT count(*) FROM told) AS told
+  FROM changed;
+
+-- $1 job, $2 who: runs as soon as it may, with one attempt more if it has had all. Refused (23505) while another holds
+-- its unique key.
+-- name: jobs_desk_retry :many
+WITH changed AS (
+  UPDATE {schema}.jobs
+     SET state = 1, run_at = clock_timestamp(), finished_at = NULL, cancel_asked = NULL,
+         attempts_max = greatest(attempts_max, attempt + 1)
+   WHERE id = $1::uuid AND state IN (1, 4, 5)
+  RETURNING id, queue),
+told AS (SELECT pg_notify('{schema}_jobs', 'q ' || queue) FROM changed),
+noted AS (
+  INSERT INTO {schema}.job_audits (at, who, action, target)
+  SELECT clock_timestamp(), session_user || ' ' || $2, 'retry', id::text FROM changed)
+SELECT 'available' AS now, (SELECT count(*) FROM told) AS told FROM changed;
+
+-- $1 queue, $2 paused, $3 who.
+-- name: jobs_desk_pause :many
+WITH changed AS (
+  INSERT INTO {schema}.job_queues AS q (name, paused, rate_used)
+  VALUES ($1, $2::boolean, 0)
+      ON CONFLICT (name) DO UPDATE SET paused = excluded.paused
+  RETURNING q.name, q.paused),
+noted AS (
+  INSERT INTO {schema}.job_audits (at, who, action, target)
+  SELECT clock_timestamp(), session_user || ' ' || $3, CASE WHEN paused THEN 'pause' ELSE 'resume' END, name FROM changed)
+SELECT CASE WHEN paused THEN 'paused' ELSE 'resumed' END AS now, (SELECT count(pg_notify('{schema}_jobs', 's')) FROM changed)
+       AS told
+  FROM changed;
+
+-- $1 queue, $2 local and $3 global limit (-1: as declared; NULL: as it is), $4 who, $5 words.
+-- name: jobs_desk_scale :many
+WITH changed AS (
+  INSERT INTO {schema}.job_queues AS q (name, paused, rate_used, limit_local, limit_global)
+  VALUES ($1, false, 0, coalesce($2::integer, -1), coalesce($3::integer, -1))
+      ON CONFLICT (name) DO UPDATE
+     SET limit_local = coalesce($2::integer, q.limit_local), limit_global = coalesce($3::integer, q.limit_global)
+  RETURNING q.name, q.limit_local, q.limit_global),
+noted AS (
+  INSERT INTO {schema}.job_audits (at, who, action, target, detail)
+  SELECT clock_timestamp(), session_user || ' ' || $4, 'scale', name, $5 FROM changed)
+SELECT limit_local, limit_global, (SELECT count(pg_notify('{schema}_jobs', 's')) FROM changed) AS told FROM changed;
+
+-- $1 id, $2 kind, $3 queue, $4 priority, $5 args, $6 attempts, $7 unique by, $8 period ms, $9 states, $10 who.
+-- name: jobs_desk_run :many
+WITH new AS (
+  INSERT INTO {schema}.jobs (id, kind, queue, priority, state, args, attempt, attempts_max, run_at, inserted_at,
+                             unique_key, unique_states)
+  VALUES ($1::uuid, $2, $3, $4::int2, 1, $5, 0, $6::int2, clock_timestamp(), clock_timestamp(),
+          $7::text || CASE WHEN $8::bigint > 0
+                           THEN '/' || floor(extract(epoch FROM statement_timestamp()) * 1000 / $8::bigint)
+                           ELSE '' END, $9::int2)
+      ON CONFLICT DO NOTHING
+  RETURNING id, kind, queue),
+told AS (SELECT pg_notify('{schema}_jobs', 'q ' || queue) FROM new),
+noted AS (
+  INSERT INTO {schema}.job_audits (at, who, action, target, detail)
+  SELECT clock_timestamp(), session_user || ' ' || $10, 'run', id::text, kind FROM new)
+SELECT id, (SELECT count(*) FROM told) AS told FROM new;
+
+-- Every fact that keeps job $1 waiting; $2: ms of silence after which a node counts as dead.
+-- name: jobs_desk_why :many
+SELECT j.kind, j.queue, j.state, j.attempt, j.attempts_max, j.reason, j.cancel_asked,
+       j.run_at, ceil(extract(epoch FROM j.run_at - clock_timestamp()))::bigint AS due_in,
+       j.claimed_at, j.finished_at, n.name AS node,
+       round(extract(epoch FROM clock_timestamp() - n.seen_at))::bigint AS silent,
+       n.id IS NOT NULL AND n.seen_at > clock_timestamp() - $2::bigint * interval '1 millisecond' AS node_lives,
+       coalesce(q.paused, false) AS paused, coalesce(q.limit_local, -1) AS limit_local,
+       coalesce(q.limit_global, -1) AS limit_global, coalesce(q.rate_used, 0) AS rate_used, q.rate_from,
+       round(extract(epoch FROM clock_timestamp() - q.rate_from) * 1000)::bigint AS rate_age,
+       (SELECT count(*) FROM {schema}.jobs AS r WHERE r.state = 2 AND r.queue = j.queue) AS running,
+       (SELECT string_agg(r.id || ' (' || r.kind || ')', ', ')
+          FROM (SELECT id, kind FROM {schema}.jobs WHERE state = 2 AND queue = j.queue ORDER BY claimed_at LIMIT 5) AS r)
+       AS holders,
+       (SELECT count(*) FROM {schema}.job_nodes AS w
+         WHERE j.queue = ANY (string_to_array(w.queues, ',')) AND NOT w.draining
+           AND w.seen_at > clock_timestamp() - $2::bigint * interval '1 millisecond') AS workers,
+       (SELECT string_agg(w.name || CASE WHEN w.draining THEN ' (ending)' ELSE '' END, ', ')
+          FROM {schema}.job_nodes AS w WHERE j.queue = ANY (string_to_array(w.queues, ','))) AS known_workers,
+       (SELECT count(*)
+          FROM (SELECT
+                  FROM {schema}.jobs AS a
+                 WHERE a.state = 1 AND a.queue = j.queue AND a.run_at <= clock_timestamp()
+                   AND (a.priority, a.run_at, a.id) < (j.priority, j.run_at, j.id)
+                 LIMIT 10000) AS a) AS ahead,
+       (SELECT o.id
+          FROM {schema}.jobs AS o
+         WHERE o.unique_key = j.unique_key AND o.unique_states >> o.state::integer & 1 = 1 AND o.id <> j.id) AS other,
+       j.unique_states >> 1 & 1 = 1 AS unique_waiting,
+       l.epoch, l.until_at, coalesce(l.until_at > clock_timestamp(), false) AS led, h.name AS leader
+  FROM {schema}.jobs AS j
+  LEFT JOIN {schema}.job_nodes AS n ON n.id = j.node
+  LEFT JOIN {schema}.job_queues AS q ON q.name = j.queue
+  LEFT JOIN {schema}.job_leases AS l ON l.name = 'leader'
+  LEFT JOIN {schema}.job_nodes AS h ON h.id = l.node
+ WHERE j.id = $1::uuid;
+
+-- Of cron line $1.
+-- name: jobs_desk_why_cron :many
+SELECT c.last_at, c.expression, c.zone, l.epoch, l.until_at, coalesce(l.until_at > clock_timestamp(), false) AS led,
+       h.name AS leader, clock_timestamp() AS now,
+       (SELECT j.id || CASE WHEN j.state < 3 THEN ' (not over yet)' ELSE '' END
+          FROM {schema}.jobs AS j WHERE j.cron = c.name ORDER BY j.moment DESC LIMIT 1) AS latest
+  FROM {schema}.job_crons AS c
+  LEFT JOIN {schema}.job_leases AS l ON l.name = 'leader'
+  LEFT JOIN {schema}.job_nodes AS h ON h.id = l.node
+ WHERE c.name = $1;
