@@ -171,7 +171,7 @@ CO_FN static void sign_off(JobRunner *runner) {
     PgResult rows;
     if (runner->node == 0)
         return;
-    ctx->deadline_ms = clock_mono_ms() + LAST_MS;
+    step_begin(ctx, clock_mono_ms() + LAST_MS);
     pg_params_init(&params, ctx->arena);
     pg_add_i64(&params, runner->node);
     (void)!pg_query(engine_pool(runner->options.engine), RUNNER_STATEMENT(runner, SQL_JOBS_SIGN_OFF), &params, &rows);

@@ -290,7 +290,9 @@ UNUSED static CO_FN long long ask_number(const char *sql) {
     if (pg_query(test.pool, &statement, NULL, &result) != ERR_OK || result.rows == 0)
         return -1;
     (void)ctx;
-    return pg_i64(&result, 0, 0);
+    if (pg_is_null(&result, 0, 0))
+        return 0;
+    return PQgetlength(result.raw, 0, 0) == 4 ? pg_i32(&result, 0, 0) : pg_i64(&result, 0, 0);
 }
 
 /* Until the query says so; the deadline of the coroutine is the bound. */
