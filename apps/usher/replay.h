@@ -18,7 +18,7 @@ typedef struct Ids {
 
 /** Text with every captured id replaced, in each spelling a GUID is recorded in (lower, upper, without dashes). */
 MUST_USE Err ids_swap(const Ids *ids, Arena *arena, Str text, Str *ret);
-/** Remembers (or renews) one pair. ERR_NO_MEMORY. */
+/** Remembers (or renews) one pair; what is longer than any id is passed over. ERR_NO_MEMORY. */
 MUST_USE Err ids_put(Ids *ids, Arena *arena, Str from, Str to);
 /** The value in this answer that stands where the recorded one stood; absent when there is none. */
 Str capture_value(Arena *arena, const Json *capture, const HttpAnswer *got);
@@ -31,6 +31,11 @@ typedef struct Expected {
     Str body;
     Str unordered_by; /* absent: order matters */
 } Expected;
+
+/** The whole of a recording file. ERR_SYNTAX: it is none, the problem says why; ERR_NO_MEMORY. */
+MUST_USE Err replay_parse(Ctx *ctx, const char *path, Str text, const Json **ret);
+/** What an exchange of it expects. ERR_NO_MEMORY, ERR_LIMIT: swapped ids made it too large. */
+MUST_USE Err replay_expected(Arena *arena, const Ids *ids, const Json *exchange, Expected *ret);
 
 /** Appends one line per difference. Returns how many. */
 MUST_USE Err replay_compare(Arena *arena, const Expected *want, const HttpAnswer *got, Buf *out, size_t *ret_n);

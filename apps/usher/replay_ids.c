@@ -4,8 +4,11 @@
 #include "usher/replay.h"
 
 #define SWAPPED_MAX (64 * 1024 * 1024)
+enum { ID_MAX = 128 }; /* what is longer is no id */
 
 Err ids_put(Ids *ids, Arena *arena, Str from, Str to) {
+    if (from.n > ID_MAX || to.n > ID_MAX)
+        return ERR_OK;
     for (size_t i = 0; i < ids->n; i++) {
         if (!str_eq(ids->from[i], from))
             continue;
@@ -31,9 +34,9 @@ Err ids_put(Ids *ids, Arena *arena, Str from, Str to) {
 }
 
 /* One spelling of an id: bit 0 upper case, bit 1 without dashes. Returns its length. */
-static size_t spell(Str id, int form, char out[128]) {
+static size_t spell(Str id, int form, char out[ID_MAX]) {
     size_t n = 0;
-    for (size_t i = 0; i < id.n && n < 128; i++) {
+    for (size_t i = 0; i < id.n; i++) {
         char c = id.p[i];
         if (c == '-' && (form & 2) != 0)
             continue;
@@ -61,7 +64,7 @@ static Err replace_all(Arena *arena, Str text, Str from, Str to, Str *ret) {
 Err ids_swap(const Ids *ids, Arena *arena, Str text, Str *ret) {
     for (size_t i = 0; i < ids->n; i++) {
         for (int form = 0; form < 4; form++) {
-            char from[128], to[128];
+            char from[ID_MAX], to[ID_MAX];
             size_t from_n = spell(ids->from[i], form, from), to_n = spell(ids->to[i], form, to);
             if (str_find(text, (Str){from, from_n}) >= 0)
                 TRY(replace_all(arena, text, (Str){from, from_n}, (Str){to, to_n}, &text));

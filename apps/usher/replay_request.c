@@ -51,7 +51,8 @@ static Err body_bytes(Arena *arena, const Ids *ids, const Json *request, Str *re
     if (generator != NULL) {
         buf_add(&out, json_text(json_member(generator, "prefix")));
         Str repeat = json_text(json_member(generator, "repeat"));
-        for (int64_t i = json_i64(json_member(generator, "count"), 0); i > 0; i--)
+        int64_t count = repeat.n == 0 ? 0 : json_i64(json_member(generator, "count"), 0);
+        for (int64_t i = 0; i < count && out.err == ERR_OK; i++)
             buf_add(&out, repeat);
         buf_add(&out, json_text(json_member(generator, "suffix")));
     } else if (base64.p != NULL) {

@@ -38,22 +38,37 @@ static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAns
     return ERR_OK;
 }
 
-static Err expected_of(Scenario *s, Arena *arena, const Json *exchange, Expected *ret) {
+Err replay_expected(Arena *arena, const Ids *ids, const Json *exchange, Expected *ret) {
     const Json *response = json_member(exchange, "response"), *pairs = json_member(response, "headers");
     Expected want = {.status = (int)json_i64(json_member(response, "status"), 0),
                      .unordered_by = json_text(json_member(exchange, "unordered_by"))};
     Str body = json_text(json_member(response, "body"));
-    TRY(ids_swap(&s->ids, arena, body.p == NULL ? STR("") : body, &want.body));
+    TRY(ids_swap(ids, arena, body.p == NULL ? STR("") : body, &want.body));
     Header *headers = ARENA_ARRAY(arena, Header, pairs == NULL ? 1 : pairs->count + 1);
     if (headers == NULL)
         return ERR_NO_MEMORY;
     for (const Json *pair = pairs == NULL ? NULL : pairs->first; pair != NULL; pair = pair->next) {
         Header *header = &headers[want.header_count++];
         header->name = json_text(json_element(pair, 0));
-        TRY(ids_swap(&s->ids, arena, json_text(json_element(pair, 1)), &header->value));
+        TRY(ids_swap(ids, arena, json_text(json_element(pair, 1)), &header->value));
     }
     want.headers = headers;
     *ret = want;
+    return ERR_OK;
+}
+
+Err replay_parse(Ctx *ctx, const char *path, Str text, const Json **ret) {
+    Json *recording;
+    JsonProblem problem = {0};
+    Err err = json_parse(text, ctx->arena, JSON_DUPLICATES_REJECT, &recording, &problem);
+    if (err == ERR_NO_MEMORY)
+        return ctx_problem(ctx, err, NULL, "%s: no memory for it", path);
+    if (err != ERR_OK)
+        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: %.*s", path, STR_ARG(problem.message));
+    const Json *exchanges = json_member(recording, "exchanges");
+    if (exchanges == NULL || exchanges->kind != JSON_ARRAY_START)
+        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: it has no list \"exchanges\"", path);
+    *ret = recording;
     return ERR_OK;
 }
 
@@ -75,7 +90,7 @@ static Err ask(Scenario *s, Arena *arena, int64_t index, const Json *exchange, B
         return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port,
                            err_name(err));
     TRY(take_captures(s, arena, index, &got));
-    TRY(expected_of(s, arena, exchange, &want));
+    TRY(replay_expected(arena, &s->ids, exchange, &want));
     return replay_compare(arena, &want, &got, lines, ret_n);
 }
 
@@ -135,14 +150,10 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
 
 Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret) {
     Str text;
-    Json *recording;
-    JsonProblem problem = {0};
+    const Json *recording;
     TRY(file_read(ctx, path, RECORDING_MAX, &text));
-    if (json_parse(text, ctx->arena, JSON_DUPLICATES_REJECT, &recording, &problem) != ERR_OK)
-        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: %.*s", path, STR_ARG(problem.message));
+    TRY(replay_parse(ctx, path, text, &recording));
     const Json *exchanges = json_member(recording, "exchanges");
-    if (exchanges == NULL || exchanges->kind != JSON_ARRAY_START)
-        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s is no recording: it has no list \"exchanges\"", path);
     *ret = (ReplayResult){.name = json_text(json_member(recording, "name")), .exchanges = exchanges->count};
     ret->last = &ret->first;
     Scenario scenario = {.ctx = ctx, .target = target, .captures = json_member(recording, "captures"), .result = ret};

@@ -32,6 +32,8 @@ static Err read_line(Ctx *ctx, const char *path, int number, Str line) {
     line = str_trim(line, " \t\r");
     if (line.n == 0 || line.p[0] == '#')
         return ERR_OK;
+    if (memchr(line.p, '\0', line.n) != NULL) /* what is behind it would be lost without a word */
+        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s line %d: a NUL byte; this is no text file", path, number);
     Str value = line;
     Str name = str_trim(str_cut(&value, '='), " \t");
     if (value.p == NULL)
@@ -54,12 +56,7 @@ static Err read_line(Ctx *ctx, const char *path, int number, Str line) {
     return ERR_OK;
 }
 
-Err settings_file_read(Ctx *ctx) {
-    const char *path = getenv("USHER_CONFIG");
-    Str text;
-    if (path == NULL || path[0] == '\0')
-        return ERR_OK;
-    TRY(file_read(ctx, path, FILE_MAX, &text));
+Err settings_file_take(Ctx *ctx, const char *path, Str text) {
     SettingsFile former = current;
     current.n = 0;
     current.arena = arena_new(4 * FILE_MAX);
@@ -74,6 +71,15 @@ Err settings_file_read(Ctx *ctx) {
     }
     arena_freep(&former.arena); /* config_load copies what it takes */
     return ERR_OK;
+}
+
+Err settings_file_read(Ctx *ctx) {
+    const char *path = getenv("USHER_CONFIG");
+    Str text;
+    if (path == NULL || path[0] == '\0')
+        return ERR_OK;
+    TRY(file_read(ctx, path, FILE_MAX, &text));
+    return settings_file_take(ctx, path, text);
 }
 
 const char *settings_lookup(const char *name) {

@@ -11,6 +11,8 @@
 /** Reads the file that USHER_CONFIG names (none named: nothing to do) for settings_lookup. ERR_NOT_FOUND, ERR_SYNTAX
  *  (the problem names file and line), ERR_INVALID: a name that is no setting. What was read before stays on failure. */
 MUST_USE Err settings_file_read(Ctx *ctx);
+/** The same from its text; the path is for words. */
+MUST_USE Err settings_file_take(Ctx *ctx, const char *path, Str text);
 /** The environment's value, else the file's, else NULL. For config_load. */
 const char *settings_lookup(const char *name);
 /** Reads file and settings again and applies those that may change at run time: log level and quirks. On failure the

@@ -177,6 +177,12 @@ MUST_USE Err api_read_resource(ApiCall *call, const Json *document, Str id, cons
 CO_FN Err api_check_named(ApiCall *call) MUST_USE;
 MUST_USE Err api_read_arguments(ApiCall *call, const Json *document, const Action *action, void *input);
 
+/* --- jsonapi_key.c --- */
+/** The request's key without its quotes; absent: it has none. 400 when it is none, or several. */
+MUST_USE Err api_read_key(ApiCall *call, Str *ret);
+/** An error about the key; returns ERR_INVALID. */
+Err api_key_refused(ApiCall *call, int status, const char *code, const char *why);
+
 /* --- jsonapi_etag.c --- */
 enum { ETAG_LEN = 34 };
 /** "…32 hex digits…" with its quotes. */

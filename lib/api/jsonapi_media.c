@@ -6,7 +6,15 @@
  */
 #include "api/jsonapi_internal.h"
 
-typedef enum MediaFit { MEDIA_OTHER, MEDIA_ANY, MEDIA_JSONAPI, MEDIA_EXTENDED, MEDIA_MODIFIED } MediaFit;
+/* From the least specific to the most (RFC 9110 §12.5.1); the last three are one media type. */
+typedef enum MediaFit {
+    MEDIA_OTHER,
+    MEDIA_ALL,         /* a range over everything */
+    MEDIA_APPLICATION, /* a range over application */
+    MEDIA_JSONAPI,
+    MEDIA_EXTENDED,
+    MEDIA_MODIFIED
+} MediaFit;
 
 /* The next piece up to `separator`, none inside a quoted string. */
 static Str cut_unquoted(Str *rest, char separator) {
@@ -34,13 +42,15 @@ static bool is_zero_weight(Str value) {
     return value.n > 0;
 }
 
-/* One media range. *weight false: q=0. What follows q are parameters of Accept, not of the type (RFC 9110 §12.5.1). */
+/* A media type, or (weight not NULL) a media range, whose q and what follows it belong to Accept and not to the type
+ * (RFC 9110 §12.5.1). *weight false: q=0. */
 static MediaFit media_fit(Str range, bool *weight) {
     Str name = str_trim(cut_unquoted(&range, ';'), " \t");
     MediaFit fit = MEDIA_OTHER;
-    *weight = true;
-    if (str_eq(name, STR("*/*")) || str_eq_nocase(name, STR("application/*")))
-        fit = MEDIA_ANY;
+    if (str_eq_c(name, "*/*"))
+        fit = MEDIA_ALL;
+    else if (str_eq_nocase(name, STR("application/*")))
+        fit = MEDIA_APPLICATION;
     else if (str_eq_nocase(name, STR(JSONAPI_MEDIA_TYPE)))
         fit = MEDIA_JSONAPI;
     while (range.p != NULL) {
@@ -48,7 +58,7 @@ static MediaFit media_fit(Str range, bool *weight) {
         Str key = str_trim(str_cut(&value, '='), " \t");
         if (key.n == 0)
             continue;
-        if (str_eq_nocase(key, STR("q"))) {
+        if (weight != NULL && str_eq_nocase(key, STR("q"))) {
             *weight = !is_zero_weight(str_trim(value, " \t"));
             break;
         }
@@ -62,24 +72,32 @@ static MediaFit media_fit(Str range, bool *weight) {
     return fit;
 }
 
-Err api_check_accept(ApiCall *call) {
-    size_t wanted = 0;
-    for (size_t i = 0; i < call->req->header_count; i++) {
-        if (!str_eq_nocase(call->req->headers[i].name, STR("Accept")))
+/* The most specific ranges decide: an instance of our own type that cannot be served is not outdone by a wildcard
+ * (#content-negotiation-servers says so too). */
+static void weigh_ranges(Str rest, MediaFit *best, bool *takes) {
+    while (rest.p != NULL) {
+        bool weight = true;
+        MediaFit fit = media_fit(str_trim(cut_unquoted(&rest, ','), " \t"), &weight);
+        MediaFit depth = MIN_OF(fit, MEDIA_JSONAPI);
+        bool fits = weight && fit <= MEDIA_JSONAPI;
+        if (fit == MEDIA_OTHER || depth < *best)
             continue;
-        Str rest = call->req->headers[i].value;
-        while (rest.p != NULL) {
-            bool weight;
-            Str range = str_trim(cut_unquoted(&rest, ','), " \t");
-            if (range.n == 0)
-                continue;
-            wanted++;
-            MediaFit fit = media_fit(range, &weight);
-            if (weight && (fit == MEDIA_ANY || fit == MEDIA_JSONAPI))
-                return ERR_OK;
-        }
+        *takes = fits || (depth == *best && *takes);
+        *best = depth;
     }
-    if (wanted == 0)
+}
+
+Err api_check_accept(ApiCall *call) {
+    bool any = false, takes = false;
+    MediaFit best = MEDIA_OTHER;
+    for (size_t i = 0; i < call->req->header_count; i++) {
+        const Header *header = &call->req->headers[i];
+        if (!str_eq_nocase(header->name, STR("Accept")))
+            continue;
+        any = any || str_trim(header->value, " \t,").n > 0;
+        weigh_ranges(header->value, &best, &takes);
+    }
+    if (!any || takes)
         return ERR_OK;
     return api_error_header(call, 406, "not-acceptable", "Accept",
                             "Answers are " JSONAPI_MEDIA_TYPE " without extensions or other parameters.");
@@ -87,9 +105,8 @@ Err api_check_accept(ApiCall *call) {
 
 Err api_check_content_type(ApiCall *call) {
     Str type = request_header(call->req, "Content-Type");
-    bool weight;
     if (type.p != NULL && request_header_count(call->req, "Content-Type") == 1 &&
-        media_fit(type, &weight) == MEDIA_JSONAPI)
+        media_fit(type, NULL) == MEDIA_JSONAPI)
         return ERR_OK;
     return api_error_header(call, 415, "unsupported-media-type", "Content-Type",
                             "Documents are " JSONAPI_MEDIA_TYPE " without extensions or other parameters.");

@@ -12,26 +12,6 @@ enum { UPDATE_ATTEMPTS = 5 };
 
 /* --- idempotency keys ---------------------------------------------------------------------------------------- */
 
-static Err key_refused(ApiCall *call, int status, const char *code, const char *why) {
-    return api_error_header(call, status, code, "Idempotency-Key", "%s", why);
-}
-
-/* A quoted string (the draft: RFC 8941 §3.3.3), or what clients send for one: bare visible ASCII. */
-static Err read_key(ApiCall *call, Str *ret) {
-    Str key = request_header(call->req, "Idempotency-Key");
-    if (request_header_count(call->req, "Idempotency-Key") > 1)
-        return key_refused(call, 400, "invalid-key", "One key is enough.");
-    if (key.n >= 2 && key.p[0] == '"' && key.p[key.n - 1] == '"')
-        key = str_slice(key, 1, key.n - 1);
-    if (key.p != NULL && (key.n == 0 || key.n > KEEP_KEY_MAX))
-        return key_refused(call, 400, "invalid-key", "A key has 1 to 255 characters.");
-    for (size_t i = 0; i < key.n; i++)
-        if (key.p[i] < 0x20 || key.p[i] > 0x7e || key.p[i] == '"' || key.p[i] == '\\')
-            return key_refused(call, 400, "invalid-key", "A key is visible ASCII.");
-    *ret = key;
-    return ERR_OK;
-}
-
 static Fingerprint request_digest(const ApiCall *call, Str body) {
     Sha256 hash;
     Fingerprint ret;
@@ -48,9 +28,9 @@ static Fingerprint request_digest(const ApiCall *call, Str body) {
 
 static Err answer_kept(ApiCall *call, const Keep *keep) {
     if (keep->state == KEEP_IN_FLIGHT)
-        return key_refused(call, 409, "in-flight", "A request with this key is being served.");
+        return api_key_refused(call, 409, "in-flight", "A request with this key is being served.");
     if (keep->state == KEEP_OTHER)
-        return key_refused(call, 422, "key-reused", "This key belongs to another request.");
+        return api_key_refused(call, 422, "key-reused", "This key belongs to another request.");
     Response *res = call->res;
     buf_clear(&res->body);
     buf_clear(&res->head);
@@ -67,9 +47,9 @@ CO_FN static Err begin_keep(ApiCall *call, const Action *action, Str body, Keep 
     Engine *engine;
     *keep = (Keep){0};
     *done = false;
-    TRY(read_key(call, &keep->key));
+    TRY(api_read_key(call, &keep->key));
     if (keep->key.p == NULL)
-        return action->needs_key ? key_refused(call, 400, "key-missing", "This action wants a key.") : ERR_OK;
+        return action->needs_key ? api_key_refused(call, 400, "key-missing", "This action wants a key.") : ERR_OK;
     keep->request = request_digest(call, body);
     TRY(api_engine(call, &call->route->type->sources[0], &engine));
     TRY(keep_read(engine, call->ctx, keep));

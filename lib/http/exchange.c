@@ -40,6 +40,33 @@ static Str rebase(Arena *arena, Str s, Str head, const char *copy) {
     return arena_str(arena, s);
 }
 
+/* All fields of that name as one list (RFC 9110 §5.3); absent when it is longer than max. */
+static Str joined(Arena *arena, const Request *req, const char *name, size_t max) {
+    Buf list = buf_new(arena, max);
+    for (size_t i = 0; i < req->header_count; i++) {
+        if (!str_eq_nocase(req->headers[i].name, str_c(name)))
+            continue;
+        buf_add_c(&list, list.n == 0 ? "" : ",");
+        buf_add(&list, req->headers[i].value);
+    }
+    return list.err == ERR_OK ? buf_str(&list) : (Str){NULL, 0};
+}
+
+/* Bounds of the trace context specification; what is longer is left out, never cut (a cut list is another list).
+ * Without a traceparent that could be read there is nothing that tracestate could belong to (§3.3.1). */
+static void adopt_trace(const Exchange *ex, Ctx *ctx, const char *copy) {
+    static const uint8_t no_parent[8];
+    const HeadFacts *facts = &ex->facts;
+    Str state = facts->tracestates > 1 ? joined(ctx->arena, &ex->req, "tracestate", TRACESTATE_MAX)
+                                       : rebase(ctx->arena, facts->tracestate, ex->head, copy);
+    Str baggage = facts->baggages > 1 ? joined(ctx->arena, &ex->req, "baggage", BAGGAGE_MAX)
+                                      : rebase(ctx->arena, facts->baggage, ex->head, copy);
+    if (state.n <= TRACESTATE_MAX && memcmp(ctx->trace.parent_id, no_parent, 8) != 0 && trace_state_is_valid(state))
+        ctx->trace.state = state;
+    if (baggage.n <= BAGGAGE_MAX)
+        ctx->trace.baggage = baggage;
+}
+
 static bool adopt(Exchange *ex, Ctx *ctx) {
     Arena *arena = ctx->arena;
     const HeadParser *parser = ex->parser;
@@ -68,13 +95,8 @@ static bool adopt(Exchange *ex, Ctx *ctx) {
     req->expect_continue = facts->expect_continue;
     if (ex->body_whole.p != NULL)
         ex->body_whole = rebase(arena, ex->body_whole, ex->head, copy);
-    /* Bounds of the trace context specification; what is longer is left out, never cut (a cut list is another list).
-     * Without a traceparent that could be read there is nothing that tracestate could belong to (§3.3.1). */
-    static const uint8_t no_parent[8];
-    if (facts->tracestate.n <= 512 && memcmp(ctx->trace.parent_id, no_parent, 8) != 0)
-        ctx->trace.state = rebase(arena, facts->tracestate, ex->head, copy);
-    if (facts->baggage.n <= 8192)
-        ctx->trace.baggage = rebase(arena, facts->baggage, ex->head, copy);
+    if (facts->tracestates + facts->baggages > 0)
+        adopt_trace(ex, ctx, copy);
     return req->path.p != NULL;
 }
 

@@ -45,8 +45,8 @@ typedef struct HeadFacts {
     BodyKind body_kind;
     uint64_t content_length;
     bool expect_continue, keep_alive;
-    int traceparents;
-    Str traceparent, tracestate, baggage;
+    int traceparents, tracestates, baggages; /* how many fields there are */
+    Str traceparent, tracestate, baggage;    /* of several: the first; traceparent: the last */
 } HeadFacts;
 
 /** 0, or the status to refuse with. scratch takes the decoded path: at least target_n + 1 bytes. */

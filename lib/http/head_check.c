@@ -43,13 +43,13 @@ static void field_note(Str name, Str value, Seen *seen, HeadFacts *facts) {
         }
         return;
     case 7:
-        if (FIELD_IS("baggage") && facts->baggage.p == NULL)
+        if (FIELD_IS("baggage") && facts->baggages++ == 0)
             facts->baggage = value;
         return;
     case 10:
         if (FIELD_IS("Connection"))
             seen->close = seen->close || list_has(value, STR("close"));
-        else if (FIELD_IS("tracestate") && facts->tracestate.p == NULL)
+        else if (FIELD_IS("tracestate") && facts->tracestates++ == 0)
             facts->tracestate = value;
         return;
     case 11:

@@ -14,9 +14,12 @@ typedef struct Trace {
     uint8_t span_id[8];
     uint8_t parent_id[8]; /* zero: this is the root */
     uint8_t flags;        /* bit 0: sampled */
-    Str state;            /* tracestate as received, bounded to 512 bytes; absent: none */
-    Str baggage;          /* as received, bounded to 8192 bytes */
+    Str state;            /* tracestate as received, valid, at most TRACESTATE_MAX bytes; absent: none */
+    Str baggage;          /* as received, at most BAGGAGE_MAX bytes */
 } Trace;
+
+#define TRACESTATE_MAX 512  /* trace context §3.3.1.5 */
+#define BAGGAGE_MAX    8192 /* https://www.w3.org/TR/baggage/ §3.3.2 */
 
 #define TRACE_SAMPLED 0x01
 
@@ -58,6 +61,8 @@ Err ctx_problem(Ctx *ctx, Err code, const char *field, const char *format, ...) 
 void trace_new(Trace *ret);
 /** From a traceparent header value; a new span id below it. ERR_SYNTAX leaves *ret as trace_new made it. */
 MUST_USE Err trace_parse(Str traceparent, Trace *ret);
+/** Is it a tracestate (§3.3.1)? What is none is not passed on: the next vendor would throw all of it away. */
+bool trace_state_is_valid(Str state);
 #define TRACEPARENT_LEN 55
 /** "00-<32 hex>-<16 hex>-<2 hex>", no NUL. */
 void trace_format(const Trace *trace, char out[TRACEPARENT_LEN]);

@@ -1,5 +1,5 @@
 /*
- * trace.c - W3C trace context, traceparent (https://www.w3.org/TR/trace-context/ §3.2).
+ * trace.c - W3C trace context, traceparent and tracestate (https://www.w3.org/TR/trace-context/ §3.2, §3.3).
  *
  * Strict where the text is strict: lower-case hex only, all-zero ids and version ff refused, version 00 of exactly 55
  * bytes. A higher version may have more behind a further dash (§4.3), of which only the sampled bit is understood. A
@@ -86,4 +86,44 @@ void trace_format(const Trace *trace, char out[TRACEPARENT_LEN]) {
     out = put_hex(out, trace->span_id, 8);
     *out++ = '-';
     put_hex(out, &trace->flags, 1);
+}
+
+/* --- tracestate --------------------------------------------------------------------------------------------------- */
+
+enum { STATE_MEMBERS_MAX = 32, STATE_PART_MAX = 256 };
+
+/* §3.3.1.3.1, the simpler key of level 2, of which level 1's are some. */
+static bool key_is_valid(Str key) {
+    for (size_t i = 0; i < key.n; i++) {
+        char c = key.p[i];
+        bool first = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+        if (!first && (i == 0 || c == '\0' || strchr("_-*/@", c) == NULL))
+            return false;
+    }
+    return key.n > 0 && key.n <= STATE_PART_MAX;
+}
+
+static bool value_is_valid(Str value) {
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] < 0x20 || value.p[i] > 0x7e || value.p[i] == ',' || value.p[i] == '=')
+            return false;
+    return value.n > 0 && value.n <= STATE_PART_MAX && value.p[value.n - 1] != ' ';
+}
+
+bool trace_state_is_valid(Str state) {
+    Str keys[STATE_MEMBERS_MAX];
+    size_t n = 0;
+    while (state.p != NULL) {
+        Str value = str_trim(str_cut(&state, ','), " \t");
+        if (value.n == 0) /* empty members are allowed */
+            continue;
+        Str key = str_cut(&value, '=');
+        if (n == STATE_MEMBERS_MAX || !key_is_valid(key) || !value_is_valid(value))
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (str_eq(keys[i], key))
+                return false;
+        keys[n++] = key;
+    }
+    return n > 0;
 }

@@ -415,7 +415,8 @@ def test_seats_are_held_and_bought(api):
     (MEDIA, 200), ("*/*", 200), ("application/*;q=0.1", 200), (f'{MEDIA}; profile="http://example.com/x"', 200),
     (f"{MEDIA}; charset=utf-8", 406), (f'{MEDIA}; ext="http://example.com/x"', 406), ("text/html", 406),
     (f"{MEDIA}; charset=utf-8, {MEDIA}", 200), (f"{MEDIA};q=0", 406), ("application/json", 406), ("", 200),
-    (f'{MEDIA}; profile="a,b;c", text/html', 200)])
+    (f'{MEDIA}; profile="a,b;c", text/html', 200), (f"{MEDIA}; charset=utf-8, */*", 406), (f"*/*, {MEDIA};q=0", 406),
+    ("application/*;q=0, */*", 406), (f"application/*;q=0, {MEDIA}", 200), (f'{MEDIA}; ext="x", {MEDIA}; profile="y", */*', 200)])
 def test_accept(api, accept, status):
     answer = api("GET", "/api/events", headers={"Accept": accept}, status=status)
     assert answer.headers["vary"] == "Accept"
@@ -423,7 +424,7 @@ def test_accept(api, accept, status):
 
 @pytest.mark.parametrize("kind, status", [
     (MEDIA, 201), (f'{MEDIA}; profile="http://example.com/x y"', 201), (f"{MEDIA}; charset=utf-8", 415),
-    (f'{MEDIA}; ext="http://example.com/x"', 415), ("application/json", 415), ("text/plain", 415)])
+    (f'{MEDIA}; ext="http://example.com/x"', 415), ("application/json", 415), ("text/plain", 415), (f"{MEDIA}; q=1", 415), (f"{MEDIA};", 201)])
 def test_content_type(api, kind, status):
     create(api, {"type": "events", "attributes": GOOD}, status, headers={"Content-Type": kind})
 

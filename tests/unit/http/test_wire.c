@@ -92,6 +92,14 @@ static const struct {
      "GET /trace HTTP/1.1\r\nHost: t\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
      "tracestate: a=b\r\n\r\n",
      OK(39, "00-0af7651916cd43dd8448eb211c80319c-a=b"), true},
+    {"tracestate in several fields is one list",
+     "GET /trace HTTP/1.1\r\nHost: t\r\ntracestate: a=b\r\ntraceparent: "
+     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nTracestate: c=d\r\n\r\n",
+     OK(43, "00-0af7651916cd43dd8448eb211c80319c-a=b,c=d"), true},
+    {"a tracestate that is none is left out",
+     "GET /trace HTTP/1.1\r\nHost: t\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+     "tracestate: a=b,A=b\r\n\r\n",
+     OK(36, "00-0af7651916cd43dd8448eb211c80319c-"), true},
 
     {"refusals come after the answers before them", GET("/hello") "GET /x HTTP/3.0\r\n\r\n",
      OK(5, "hello") REFUSED("505 HTTP Version Not Supported"), false},

@@ -97,6 +97,52 @@ static void a_prefix_is_never_read_past(void **state) {
     }
 }
 
+#define CHARS_64     "k234567890123456789012345678901234567890123456789012345678901234"
+#define KEY_256      CHARS_64 CHARS_64 CHARS_64 CHARS_64
+#define MEMBERS_8(c) c "1=v," c "2=v," c "3=v," c "4=v," c "5=v," c "6=v," c "7=v," c "8=v"
+#define MEMBERS_32   MEMBERS_8("a") "," MEMBERS_8("b") "," MEMBERS_8("c") "," MEMBERS_8("d")
+
+static void tracestate_is_read_strictly(void **state) {
+    (void)state;
+    static const struct {
+        const char *label, *text;
+        bool want;
+    } cases[] = {
+        {"one member", "rojo=00f067aa0ba902b7", true},
+        {"two", "rojo=1,congo=2", true},
+        {"white space around", " rojo=1 ,\tcongo=2\t", true},
+        {"empty members", "rojo=1,,congo=2,", true},
+        {"a tenant", "fw529a3039@dt=FfAA", true},
+        {"a key that begins with a digit", "0aa=1", true},
+        {"every key character", "a_-*/0=1", true},
+        {"a space within a value", "a=b c", true},
+        {"every other value character", "a=!\"#$%&'()*+-./:;<>?@[\\]^_`{|}~", true},
+        {"the longest key", KEY_256 "=v", true},
+        {"32 members", MEMBERS_32, true},
+        {"33 members", MEMBERS_32 ",e=v", false},
+        {"a longer key", KEY_256 "x=v", false},
+        {"a longer value", "a=" KEY_256 "x", false},
+        {"nothing", "", false},
+        {"only commas", ", ,", false},
+        {"no equals sign", "rojo", false},
+        {"no key", "=1", false},
+        {"no value", "rojo=", false},
+        {"upper-case key", "Rojo=1", false},
+        {"a key that begins with a dash", "-a=1", false},
+        {"a space in a key", "a b=1", false},
+        {"a second equals sign", "a=b=c", false},
+        {"a control byte", "a=b\x7f", false},
+        {"a tab in a value", "a=b\tc", false},
+        {"a byte over 0x7F", "a=\xc3\xa9", false},
+        {"the same key twice", "a=1,b=2,a=3", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (trace_state_is_valid(str_c(cases[i].text)) != cases[i].want)
+            fail_msg("%s: %s", cases[i].label, cases[i].text);
+    assert_false(trace_state_is_valid((Str){NULL, 0}));
+    assert_false(trace_state_is_valid((Str){"a\0b=1", 6}));
+}
+
 static void what_is_written_can_be_read(void **state) {
     (void)state;
     for (int i = 0; i < 100; i++) {
@@ -115,8 +161,8 @@ static void what_is_written_can_be_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_problem_stays),      cmocka_unit_test(a_problem_without_memory_still_has_its_kind),
-        cmocka_unit_test(traceparent_is_read_strictly), cmocka_unit_test(a_prefix_is_never_read_past),
-        cmocka_unit_test(what_is_written_can_be_read),
+        cmocka_unit_test(traceparent_is_read_strictly), cmocka_unit_test(tracestate_is_read_strictly),
+        cmocka_unit_test(a_prefix_is_never_read_past),  cmocka_unit_test(what_is_written_can_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
