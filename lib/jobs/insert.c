@@ -129,47 +129,82 @@ static Err make_all(const Ctx *ctx, const JobRequest *requests, size_t n, PgPara
     return params->data.err;
 }
 
-static void read_receipts(const PgResult *rows, const Ready *const *jobs, JobReceipt *receipts) {
+/* A result's row → the job's place. */
+static size_t place_of(const PgResult *rows, int row) {
+    return (size_t)pg_i64(rows, row, 0) - 1;
+}
+
+/* True when some held-back job's holder is not known yet. */
+static bool read_receipts(const PgResult *rows, const Ready *const *jobs, JobReceipt *receipts) {
+    bool unknown = false;
     for (int row = 0; row < rows->rows; row++) {
-        size_t at = (size_t)pg_i64(rows, row, 0) - 1;
+        size_t at = place_of(rows, row);
         bool inserted = pg_bool(rows, row, 1);
         receipts[at] = (JobReceipt){.existed = !inserted};
         if (inserted)
             receipts[at].id = jobs[at]->id;
         else if (!pg_is_null(rows, row, 2))
             receipts[at].id = pg_id(rows, row, 2);
+        else
+            unknown = true;
     }
+    return unknown;
+}
+
+/* The keys of those whose holder is not known; NULL for the others. */
+static void bind_unknown(PgParams *params, Arena *arena, const PgResult *rows, const JobReceipt *receipts) {
+    pg_params_init(params, arena);
+    pg_array_begin(params, OID_TEXT_ARRAY);
+    for (int row = 0; row < rows->rows; row++) {
+        const JobReceipt *receipt = &receipts[place_of(rows, row)];
+        pg_array_text(params, receipt->existed && id_is_zero(receipt->id) ? pg_text(rows, row, 3) : (Str){NULL, 0});
+    }
+    pg_array_end(params);
+}
+
+static void read_holders(const PgResult *inserted, const PgResult *holders, JobReceipt *receipts) {
+    for (int row = 0; row < holders->rows; row++)
+        receipts[place_of(inserted, (int)place_of(holders, row))].id = pg_id(holders, row, 1);
 }
 
 /* --- in a transaction, by itself ---------------------------------------------------------------------------------- */
 
 CO_FN Err job_insert_in(PgTx *tx, Engine *engine, Ctx *ctx, const JobRequest *requests, size_t n,
                         JobReceipt *receipts) {
-    const Statement *statement;
+    const Statement *statement, *holders;
     PgParams params;
-    PgResult rows;
+    PgResult rows, found;
     const Ready **jobs;
     TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
+    TRY(engine_job_statement(engine, SQL_JOBS_HOLDERS, &holders));
     TRY(make_all(ctx, requests, n, &params, &jobs));
     if (receipts == NULL) {
         pg_tx_send(tx, statement, &params);
         return ERR_OK;
     }
     TRY(pg_tx_query(tx, statement, &params, &rows));
-    read_receipts(&rows, jobs, receipts);
+    if (!read_receipts(&rows, jobs, receipts))
+        return ERR_OK;
+    bind_unknown(&params, ctx->arena, &rows, receipts);
+    TRY(pg_tx_query(tx, holders, &params, &found));
+    read_holders(&rows, &found, receipts);
     return ERR_OK;
 }
 
 CO_FN Err job_insert(Engine *engine, Ctx *ctx, const JobRequest *requests, size_t n, JobReceipt *receipts) {
-    const Statement *statement;
+    const Statement *statement, *holders;
     PgParams params;
-    PgResult rows;
+    PgResult rows, found;
     const Ready **jobs;
     TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
+    TRY(engine_job_statement(engine, SQL_JOBS_HOLDERS, &holders));
     TRY(make_all(ctx, requests, n, &params, &jobs));
     TRY(pg_query(engine_pool(engine), statement, &params, &rows));
-    if (receipts != NULL)
-        read_receipts(&rows, jobs, receipts);
+    if (receipts == NULL || !read_receipts(&rows, jobs, receipts))
+        return ERR_OK;
+    bind_unknown(&params, ctx->arena, &rows, receipts);
+    TRY(pg_query(engine_pool(engine), holders, &params, &found));
+    read_holders(&rows, &found, receipts);
     return ERR_OK;
 }
 

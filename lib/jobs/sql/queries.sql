@@ -35,9 +35,15 @@ SELECT g.n, new.id IS NOT NULL AS inserted,
             THEN (SELECT j.id
                     FROM {schema}.jobs AS j
                    WHERE j.unique_key = g.key AND j.unique_states >> j.state::integer & 1 = 1) END AS other,
-       (SELECT count(*) FROM woken) AS woken
+       g.key, (SELECT count(*) FROM woken) AS woken
   FROM given AS g
   LEFT JOIN new ON new.id = g.id;
+
+-- Who holds these keys: for those that the insert waited for and whose commit its snapshot did not see.
+-- name: jobs_holders :many
+SELECT a.n, j.id
+  FROM unnest($1::text[]) WITH ORDINALITY AS a (key, n)
+  JOIN {schema}.jobs AS j ON j.unique_key = a.key AND j.unique_states >> j.state::integer & 1 = 1;
 
 -- --- claiming ------------------------------------------------------------------------------------------------------
 
