@@ -10,7 +10,12 @@ const Command COMMANDS[] = {
      .doc =
          "Starts a supervisor that forks single-threaded workers by role: http, relay and consume. Configured by the "
          "environment\n(`usher help config`) and, where USHER_CONFIG names one, a file of NAME=value lines. SIGTERM "
-         "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF."},
+         "finishes what is in\nflight and ends; SIGHUP reads the file again and applies LOG_LEVEL and QUIRKS_OFF. "
+         "SIGUSR2 "
+         "starts the program anew\n(as the file is now), hands it the listening sockets and, when it serves, drains "
+         "this one; should it not serve within\nHANDOVER_TIMEOUT, this one goes on. Sockets that systemd passes as "
+         "http or "
+         "admin (sd_listen_fds) are served\ninstead of LISTEN and ADMIN_LISTEN."},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "

@@ -113,8 +113,8 @@ static int watch(Dev *dev, const sigset_t *signals) {
         int got = sigwaitinfo(signals, &info);
         if (got == SIGCHLD) {
             reap(dev);
-        } else if (got == SIGHUP) {
-            (void)kill(dev->serving, SIGHUP);
+        } else if (got == SIGHUP || got == SIGUSR2) { /* the second is refused there, in words */
+            (void)kill(dev->serving, got);
         } else if (got > 0) {
             dev->stopping = true;
             (void)kill(dev->serving, got);
@@ -150,6 +150,7 @@ int cmd_dev(Invocation *call) {
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGINT);
     (void)sigaddset(&signals, SIGHUP);
+    (void)sigaddset(&signals, SIGUSR2);
     if (dev_data_open(call->ctx, directory, &data) != ERR_OK)
         return cli_fail(call->ctx, 2, "dev");
     if (!dev_settings(call, &data, &settings, &status))

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "resource/migrate.h"
+#include "runtime/confine.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 
@@ -200,6 +201,20 @@ static void check_limits(Doctor *doctor) {
               "sysctl net.core.somaxconn=4096: bursts of new clients wait there");
 }
 
+static void check_confinement(Doctor *doctor) {
+    const char *missing = confine_filter_missing();
+    if (!doctor->settings->confine)
+        found(doctor, WARNING, "confinement", STR("CONFINE is off: workers keep every right and system call"),
+              "unset CONFINE, unless something here needs them");
+    else if (missing != NULL)
+        found(doctor, WARNING, "confinement", str_c(missing),
+              "serve with a release build, on a kernel with CONFIG_SECCOMP_FILTER");
+    else
+        found(doctor, FINE, "confinement", STR("no capabilities, no new privileges, system calls are filtered"), NULL);
+    if (geteuid() == 0 && doctor->settings->run_as.n == 0)
+        found(doctor, WARNING, "user", STR("workers run as root"), "set RUN_AS to an account of usher's own");
+}
+
 int cmd_doctor(Invocation *call) {
     Settings settings;
     int status;
@@ -220,6 +235,7 @@ int cmd_doctor(Invocation *call) {
     }
     check_listen(&doctor);
     check_limits(&doctor);
+    check_confinement(&doctor);
     if (doctor.json != NULL) {
         json_array_end(&w);
         buf_add_char(&out, '\n');

@@ -7,11 +7,10 @@
  */
 #include "usher/observe.h"
 
-#include <unistd.h>
-
 #include "runtime/log.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
+#include "usher/listeners.h"
 
 enum {
     REPORT_MS = 1000,
@@ -19,11 +18,8 @@ enum {
     OUTBOX_MS = 5000,
     OUTBOX_QUERY_MS = 2000,
     WATCH_MS = 20,
-    ADMIN_SOCKETS_MAX = 4
+    TAKE_OVER_MS = 1000
 };
-
-static int admin_sockets[ADMIN_SOCKETS_MAX];
-static size_t n_admin_sockets;
 
 /* A process is one worker. */
 static struct {
@@ -31,6 +27,7 @@ static struct {
     const HttpServer *server;
     bool draining;
     HttpServer *admin;
+    bool retiring; /* clients of admin are still to be answered */
     Co *export;
 } self;
 
@@ -78,28 +75,6 @@ static Err open_telemetry(const Settings *s, const TelemetryRole *roles, Arena *
     return telemetry_open(&config, roles);
 }
 
-static Err bind_admin(const Settings *settings, Arena *arena) {
-    Str rest = settings->admin_listen;
-    n_admin_sockets = 0;
-    while (rest.n > 0) {
-        Str address = str_trim(str_cut(&rest, ','), " "), why = {NULL, 0};
-        Err err = n_admin_sockets == ADMIN_SOCKETS_MAX
-                      ? ERR_LIMIT
-                      : http_listen_socket(address, &admin_sockets[n_admin_sockets], &why, arena);
-        if (err != ERR_OK) {
-            LOG_E(NULL, "cannot listen", F_STR("address", address), F_C("setting", "ADMIN_LISTEN"), F_STR("why", why));
-            return err;
-        }
-        n_admin_sockets++;
-    }
-    return ERR_OK;
-}
-
-void observe_close_sockets(void) {
-    while (n_admin_sockets > 0)
-        (void)close(admin_sockets[--n_admin_sockets]);
-}
-
 Err observe_prepare(const Settings *settings, const Role *roles) {
     static Arena *arena; /* the URLs composed here are used as long as the process lives */
     static TelemetryRole telemetry_roles[8];
@@ -118,8 +93,7 @@ Err observe_prepare(const Settings *settings, const Role *roles) {
     arena = arena == NULL ? arena_new(64 * 1024) : arena;
     if (arena == NULL)
         return ERR_NO_MEMORY;
-    TRY(open_telemetry(settings, telemetry_roles, arena));
-    return bind_admin(settings, arena);
+    return open_telemetry(settings, telemetry_roles, arena);
 }
 
 /* --- in each worker ----------------------------------------------------------------------------------------------- */
@@ -189,20 +163,44 @@ Err observe_start(Worker *worker, const App *app, const HttpServer *server) {
     return co_spawn(worker->loop, report_co, worker, &(CoOptions){.name = "report"}, NULL);
 }
 
-void observe_draining(void) {
+void observe_draining(const Worker *worker) {
+    if (worker->succeeded)
+        return; /* the service goes on: whoever asks us before the successor answers shall hear that */
     self.draining = true;
     telemetry_beat(false, true);
 }
 
 /* --- the process -------------------------------------------------------------------------------------------------- */
 
-Err observe_process_start(Worker *worker) {
-    observe_attach(worker);
+static Err serve_admin(Worker *worker) {
+    int fds[LISTENERS_PER_WORKER];
+    size_t n = listeners_of("admin", worker->index, fds);
     HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT, .handler = telemetry_admin_serve};
     options.limits.connections_max = 64;
     options.limits.body_max = 4096;
-    if (n_admin_sockets > 0)
-        TRY(http_server_new(worker->loop, admin_sockets, n_admin_sockets, &options, &self.admin));
+    return n == 0 ? ERR_OK : http_server_new(worker->loop, fds, n, &options, &self.admin);
+}
+
+/* While a predecessor answers for both, who asks after our health shall not hear that we have only begun. */
+static CO_FN void take_over_co(Ctx *ctx, void *arg) {
+    (void)ctx;
+    while (!telemetry_has_started() && co_sleep(WATCH_MS) == ERR_OK) {
+    }
+    /* Connecting to Postgres takes a moment; a Postgres that is away is bad health in any case. */
+    int64_t until_ms = clock_mono_ms() + TAKE_OVER_MS;
+    while (!telemetry_is_ready() && clock_mono_ms() < until_ms && co_sleep(WATCH_MS) == ERR_OK) {
+    }
+    Err err = serve_admin(arg);
+    if (err != ERR_OK)
+        LOG_E(NULL, "no admin listener", F_ERR(err));
+}
+
+Err observe_process_start(Worker *worker) {
+    observe_attach(worker);
+    if (handover_has_predecessor())
+        TRY(co_spawn(worker->loop, take_over_co, worker, &(CoOptions){.name = "take over"}, NULL));
+    else
+        TRY(serve_admin(worker));
     TRY(observe_start(worker, NULL, NULL));
     return telemetry_export_start(worker->loop, &self.export);
 }
@@ -211,14 +209,25 @@ Err observe_process_start(Worker *worker) {
 static CO_FN void leave_co(Ctx *ctx, void *arg) {
     (void)ctx;
     Worker *worker = arg;
-    while (telemetry_others_alive() > 0 && co_sleep(WATCH_MS) == ERR_OK) {
+    while ((telemetry_others_alive() > 0 || self.retiring) && co_sleep(WATCH_MS) == ERR_OK) {
     }
     loop_stop(worker->loop);
 }
 
+static void admin_retired(void *data) {
+    (void)data;
+    self.retiring = false;
+}
+
 void observe_process_drain(Worker *worker) {
     const Settings *settings = worker->settings;
-    observe_draining();
+    observe_draining(worker);
+    if (worker->succeeded)
+        telemetry_succeeded();
+    if (worker->succeeded && self.admin != NULL) { /* the successor's health is asked after now, not ours */
+        self.retiring = true;
+        http_server_retire(self.admin, clock_mono_ms() + settings->drain_ms / 2, admin_retired, NULL);
+    }
     Co *watch;
     /* A second of the time is kept for the last batch. */
     CoOptions options = {.name = "leave", .deadline_ms = clock_mono_ms() + MAX_OF(settings->drain_ms - 1000, 0)};

@@ -15,17 +15,14 @@ Err check_ratio(Ctx *ctx, Str value);
 
 /** 1 when there is a listener or a collector to serve, else 0. */
 int observe_process_count(const Settings *settings);
-/** Before the first fork: the shared memory, the admin sockets. roles as the supervisor will run them. */
+/** Before the first fork: the shared memory. roles as the supervisor will run them. */
 MUST_USE Err observe_prepare(const Settings *settings, const Role *roles);
-
-/** The admin listener's copies that a process does not serve. */
-void observe_close_sockets(void);
 
 /** In every worker, when it has its slot: reports once a second. server may be NULL. */
 void observe_attach(const Worker *worker);
 MUST_USE Err observe_start(Worker *worker, const App *app, const HttpServer *server);
-/** The worker goes: /health/ready is told. */
-void observe_draining(void);
+/** The worker goes: /health/ready is told, unless a successor serves. */
+void observe_draining(const Worker *worker);
 
 /* The telemetry process: role "telemetry". */
 Err observe_process_start(Worker *worker);

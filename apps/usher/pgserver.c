@@ -175,6 +175,18 @@ static Err wait_until_up(Ctx *ctx, const DevData *data, pid_t pid) {
     return ERR_OK;
 }
 
+/* Started as root: workers have given up the right to pass over permissions (confine.h), so their group, which nobody
+ * else is in, gets to the socket. */
+static Err let_us_in(Ctx *ctx, const DevData *data) {
+    Str socket = arena_printf(ctx->arena, "%s/.s.PGSQL.5432", data->run);
+    if (socket.p == NULL)
+        return ERR_NO_MEMORY;
+    if (chown(data->run, (uid_t)-1, getegid()) != 0 || chmod(data->run, 0710) != 0 ||
+        chown(socket.p, (uid_t)-1, getegid()) != 0 || chmod(socket.p, 0770) != 0)
+        return ctx_problem(ctx, ERR_IO, NULL, "cannot change who may use %s: %s", socket.p, strerror(errno));
+    return ERR_OK;
+}
+
 Err pgserver_start(Ctx *ctx, const DevData *data, pid_t *ret_pid) {
     const char *postgres = NULL;
     ProcessOptions options = {.cwd = "/", .stdin_fd = PROCESS_NULL, .death_signal = SIGQUIT, .new_group = true};
@@ -190,6 +202,8 @@ Err pgserver_start(Ctx *ctx, const DevData *data, pid_t *ret_pid) {
     if (process_spawn(&options, &pid) != ERR_OK)
         return ctx_problem(ctx, ERR_IO, NULL, "cannot start %s: %s", postgres, strerror(errno));
     Err err = wait_until_up(ctx, data, pid);
+    if (err == ERR_OK && options.switch_user)
+        err = let_us_in(ctx, data);
     if (err != ERR_OK) {
         pgserver_stop(pid);
         return err;

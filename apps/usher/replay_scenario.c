@@ -150,7 +150,7 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
 
 Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret) {
     Str text;
-    const Json *recording;
+    const Json *recording = NULL;
     TRY(file_read(ctx, path, RECORDING_MAX, &text));
     TRY(replay_parse(ctx, path, text, &recording));
     const Json *exchanges = json_member(recording, "exchanges");

@@ -1,36 +1,29 @@
 /*
  * serve.c - the roles: what a worker of each kind sets up, and how it ends.
  *
- *   http     serves clients; every worker has its own listening sockets (SO_REUSEPORT), bound by the supervisor before
- *   the
- *            first fork, so that a worker that dies leaves its backlog to its successor
+ *   http     serves clients on its own listening sockets (listeners.h)
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   jobs     runs the contexts' background work: boards.c
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
  */
-#include <unistd.h>
-
 #include "api/jsonapi.h"
 #include "core_tickets/core_tickets.h"
 #include "legacy/quirks.h"
+#include "runtime/heirloom.h"
 #include "runtime/log.h"
 #include "runtime/supervisor.h"
 #include "telemetry/instrument.h"
 #include "telemetry/telemetry.h"
 #include "usher/boards.h"
+#include "usher/listeners.h"
 #include "usher/observe.h"
+#include "usher/ops_settings.h"
 #include "usher/settings_file.h"
 
-#define LISTENERS_MAX 8
-#define WORKERS_MAX   256
-#define RELOAD_BYTES  (16 * 1024 * 1024)
+#define RELOAD_BYTES (16 * 1024 * 1024)
 
 #define DECLARATION_MISTAKES_MAX (64 * 1024)
-
-/* The parent's sockets: one row per worker, made before the first fork. A process has one set of them, hence static. */
-static int sockets[WORKERS_MAX][LISTENERS_MAX];
-static size_t sockets_per_worker;
 
 /* The worker's own; a process is one worker. */
 static struct {
@@ -44,27 +37,14 @@ static struct {
     size_t n_loops;
 } self;
 
-/* A listening socket takes connections while anybody has it open. Each process keeps only its own, and the parent none
- * once it stops: whoever connects to a server that drains is refused at once, and not left in a backlog that nobody
- * serves. */
-static void close_sockets_but(int row) {
-    for (int i = 0; i < WORKERS_MAX; i++)
-        for (size_t j = 0; i != row && j < sockets_per_worker; j++)
-            if (sockets[i][j] > 0) {
-                (void)close(sockets[i][j]);
-                sockets[i][j] = 0;
-            }
-}
-
 static Engine *engine_of(const char *context, void *data) {
     return app_engine((const App *)data, context);
 }
 
 static Err start_http(Worker *worker) {
     const Settings *settings = worker->settings;
-    close_sockets_but(worker->index);
+    listeners_close_but("http", worker->index);
     observe_attach(worker);
-    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"events", "users", "tickets", NULL}));
     Ctx ctx;
     ctx_init(&ctx, self.app.arena, 0);
@@ -82,8 +62,10 @@ static Err start_http(Worker *worker) {
     options.limits.body_max = (uint64_t)settings->body_max_bytes;
     /* A body, its unescaped text and its place in a statement; a limit, not what a request takes. */
     options.limits.arena_bytes = HTTP_LIMITS_DEFAULT.arena_bytes + 4 * (size_t)settings->body_max_bytes;
+    arena_set_budget((size_t)settings->memory_max_bytes);
     options.observer = telemetry_http_observer();
-    TRY(http_server_new(worker->loop, sockets[worker->index], sockets_per_worker, &options, &self.server));
+    int fds[LISTENERS_PER_WORKER];
+    TRY(http_server_new(worker->loop, fds, listeners_of("http", worker->index, fds), &options, &self.server));
     return observe_start(worker, &self.app, self.server);
 }
 
@@ -114,15 +96,18 @@ static void http_drained(void *data) {
 }
 
 static void drain_http(Worker *worker) {
-    observe_draining();
-    http_server_drain(self.server, http_drained, worker);
+    const Settings *settings = worker->settings;
+    observe_draining(worker);
+    if (worker->succeeded)
+        http_server_retire(self.server, clock_mono_ms() + settings->drain_ms / 2, http_drained, worker);
+    else
+        http_server_drain(self.server, http_drained, worker);
 }
 
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
-    close_sockets_but(-1);
+    listeners_close_but(NULL, 0);
     observe_attach(worker);
-    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, NULL));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
         bool has_outbox = false;
@@ -142,9 +127,8 @@ static Err start_relay(Worker *worker) {
 
 static Err start_consume(Worker *worker) {
     const Settings *settings = worker->settings;
-    close_sockets_but(-1);
+    listeners_close_but(NULL, 0);
     observe_attach(worker);
-    observe_close_sockets();
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"tickets", "bus", NULL}));
     static const char *const queues[] = {"tickets-inbox-events", "tickets-inbox-users", NULL};
     for (const char *const *queue = queues; *queue != NULL; queue++) {
@@ -163,9 +147,8 @@ static Err start_consume(Worker *worker) {
 #define JOBS_WRITERS 2
 
 static Err start_jobs(Worker *worker) {
-    close_sockets_but(-1);
+    listeners_close_but(NULL, 0);
     observe_attach(worker);
-    observe_close_sockets();
     TRY(app_open_wide(&self.app, worker->loop, worker->settings,
                       (const char *const[]){"events", "users", "tickets", "jobs", NULL}, JOBS_WRITERS));
     TRY(jobs_start(worker, &self.app));
@@ -178,41 +161,20 @@ static void drain_jobs(Worker *worker) {
 }
 
 static Err start_telemetry(Worker *worker) {
-    close_sockets_but(-1);
+    listeners_close_but("admin", worker->index);
     return observe_process_start(worker);
 }
 
 /* Relay and consumers end between batches; what was in hand is committed or comes again. */
 static void drain_loops(Worker *worker) {
     const Settings *settings = worker->settings;
-    observe_draining();
+    observe_draining(worker);
     if (co_drain(worker->loop, clock_mono_ms() + settings->drain_ms) != ERR_OK)
         LOG_W(NULL, "drain deadline passed");
     worker_drained(worker);
 }
 
 /* --- the supervisor's side --------------------------------------------------------------------------------------- */
-
-static Err bind_worker(const Settings *settings, Arena *arena, int *row, size_t *ret_n) {
-    Str rest = settings->listen;
-    size_t n = 0;
-    while (rest.p != NULL) {
-        Str address = str_trim(str_cut(&rest, ','), " ");
-        Str why = {NULL, 0};
-        if (n == LISTENERS_MAX) {
-            LOG_E(NULL, "too many addresses in LISTEN", F_INT("most", LISTENERS_MAX));
-            return ERR_LIMIT;
-        }
-        Err err = http_listen_socket(address, &row[n], &why, arena);
-        if (err != ERR_OK) {
-            LOG_E(NULL, "cannot listen", F_STR("address", address), F_STR("why", why));
-            return err;
-        }
-        n++;
-    }
-    *ret_n = n;
-    return ERR_OK;
-}
 
 /* The supervisor's own: what it runs, and whom to tell when all of it serves. */
 static struct {
@@ -222,14 +184,14 @@ static struct {
 
 static void on_ready(void *settings) {
     telemetry_started();
+    pidfile_write(settings);
     if (parent.ready != NULL)
         parent.ready(settings);
 }
 
 static void stopping(void *data) {
     (void)data;
-    close_sockets_but(-1);
-    observe_close_sockets();
+    listeners_close_but(NULL, 0);
 }
 
 static int count_of(const Settings *settings, const char *role, int64_t count) {
@@ -261,17 +223,27 @@ static Err check_declarations(void) {
     return ERR_OK;
 }
 
-static Err prepare(void *data) {
-    const Settings *settings = data;
-    TRY(check_declarations());
-    TRY(observe_prepare(settings, parent.roles));
+static Err open_listeners(const Settings *settings) {
     Arena *arena CLEANUP(arena_freep) = arena_new(1024 * 1024);
     if (arena == NULL)
         return ERR_NO_MEMORY;
     int http_workers = count_of(settings, "http", settings->http_workers);
-    for (int i = 0; i < http_workers; i++)
-        TRY(bind_worker(settings, arena, sockets[i], &sockets_per_worker));
+    if (http_workers > 0)
+        TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
+    if (observe_process_count(settings) > 0)
+        TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
+    size_t closed = heirlooms_close_untaken();
+    if (closed > 0)
+        LOG_I(NULL, "sockets that nobody here wants were closed", F_INT("sockets", (int64_t)closed));
     return ERR_OK;
+}
+
+static Err prepare(void *data) {
+    const Settings *settings = data;
+    TRY(check_declarations());
+    TRY(handover_inherit());
+    TRY(observe_prepare(settings, parent.roles));
+    return open_listeners(settings);
 }
 
 static Err reload(void *data) {
@@ -290,7 +262,23 @@ static Err reload(void *data) {
     return err;
 }
 
+/* Lives as long as the process: workers started later need it too. */
+static Err find_confinement(const Settings *settings, Confinement *ret) {
+    static Arena *arena;
+    Ctx ctx;
+    arena = arena_new(64 * 1024);
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    return ops_confinement(&ctx, settings, ret);
+}
+
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
+    Confinement confinement;
+    if (find_confinement(settings, &confinement) != ERR_OK) {
+        LOG_E(NULL, "cannot find the user to run as", F_STR("RUN_AS", settings->run_as));
+        return 2;
+    }
     const Role roles[] = {
         {.name = "http",
          .count = count_of(settings, "http", settings->http_workers),
@@ -325,6 +313,8 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .roles = roles,
         .settings = settings,
         .drain_ms = settings->drain_ms,
+        .handover_ms = ready == NULL ? settings->handover_ms : 0, /* `usher dev` is no service: its parent would end */
+        .confinement = &confinement,
         .intensity = (int)settings->restart_intensity,
         .period_ms = settings->restart_period_ms,
         .ready = on_ready,
@@ -332,5 +322,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
         .reload = reload,
         .stopping = stopping,
     };
-    return supervisor_run(&options);
+    int status = supervisor_run(&options);
+    pidfile_remove(settings);
+    return status;
 }

@@ -8,6 +8,7 @@
 
 #include "legacy/quirks.h"
 #include "usher/observe.h"
+#include "usher/ops_settings.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
     return quirks_check(ctx, value);
@@ -129,6 +130,13 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 1000000000,
      .doc = "Largest request body."},
+    {.env = "MEMORY_MAX",
+     .kind = SETTING_BYTES,
+     .offset = S(memory_max_bytes),
+     .fallback = "512MB",
+     .min = 33554432,
+     .max = 1099511627776,
+     .doc = "What all requests in work may hold together per HTTP worker; past it the large ones get 503."},
     {.env = "CONNECTIONS_MAX",
      .kind = SETTING_INT,
      .offset = S(connections_max),
@@ -199,6 +207,28 @@ const Setting SETTINGS[] = {
      .min = 1000,
      .max = 86400000,
      .doc = "See RESTART_INTENSITY."},
+    {.env = "HANDOVER_TIMEOUT",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(handover_ms),
+     .fallback = "30s",
+     .min = 100,
+     .max = 3600000,
+     .doc = "How long the new binary may take after SIGUSR2 until it serves; then the old one goes on alone."},
+    {.env = "PIDFILE",
+     .kind = SETTING_TEXT,
+     .offset = S(pidfile),
+     .doc = "File for the pid of the supervisor that serves, renewed at a hand-over; unset: none."},
+    {.env = "RUN_AS",
+     .kind = SETTING_TEXT,
+     .offset = S(run_as),
+     .check = check_run_as,
+     .doc = "USER or USER:GROUP that workers become, when started as root, once the sockets are bound; unset: nobody "
+            "else."},
+    {.env = "CONFINE",
+     .kind = SETTING_BOOL,
+     .offset = S(confine),
+     .fallback = "true",
+     .doc = "Refuse workers the system calls that serving never needs (a new program, tracing, mounting …)."},
     {.env = "ADMIN_LISTEN",
      .kind = SETTING_TEXT,
      .offset = S(admin_listen),

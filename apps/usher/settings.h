@@ -14,11 +14,14 @@ typedef struct Settings {
     Str roles;
     Str log_level, log_format;
     Str quirks_off;
-    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, connections_max;
+    int64_t drain_ms, request_ms, idle_ms, body_max_bytes, memory_max_bytes, connections_max;
     int64_t relay_batch, relay_poll_ms, consumer_batch;
     int64_t jobs_workers, jobs_poll_ms, jobs_heartbeat_ms, jobs_rescue_ms;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
+    int64_t handover_ms;
+    Str pidfile, run_as;
+    bool confine;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

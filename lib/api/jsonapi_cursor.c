@@ -21,14 +21,14 @@ static void base64_write(Str bytes, Buf *out) {
 }
 
 static Err base64_read(Arena *arena, Str text, Str *ret) {
-    char *out = arena_alloc(arena, text.n + 1);
+    char *out = arena_alloc(arena, text.n / 4 * 3 + 3);
     if (out == NULL)
         return ERR_NO_MEMORY;
     size_t n = 0;
     uint32_t group = 0;
     int bits = 0;
     for (size_t i = 0; i < text.n; i++) {
-        const char *at = memchr(ALPHABET, text.p[i], 64);
+        const char *at = memchr(ALPHABET, text.p[i], sizeof ALPHABET - 1);
         if (at == NULL)
             return ERR_SYNTAX;
         group = group << 6 | (uint32_t)(at - ALPHABET);

@@ -107,11 +107,13 @@ CO_FN static Err read_page(ApiCall *call, const ApiType *type, const ApiSource *
 
 CO_FN static Err finish_with_includes(ApiCall *call, ApiPage *page) {
     ApiGraph graph;
-    if (call->query.includes != NULL || call->query.has_include) {
-        TRY(api_graph(call, page->rows, page->n, &graph));
-        page->graph = &graph;
-    }
-    return finish(call, page);
+    if (call->query.includes == NULL && !call->query.has_include)
+        return finish(call, page);
+    TRY(api_graph(call, page->rows, page->n, &graph));
+    page->graph = &graph;
+    Err err = finish(call, page);
+    page->graph = NULL;
+    return err;
 }
 
 CO_FN Err api_serve_list(ApiCall *call) {
@@ -199,7 +201,7 @@ CO_FN static Err one_page(ApiCall *call, const void *owner, ApiPage *page) {
 
 CO_FN Err api_serve_related(ApiCall *call) {
     const ApiRel *rel = call->route->rel;
-    void *owner;
+    void *owner = NULL;
     ApiPage page = {0};
     TRY(api_query_parse(call, rel->target, rel->to, rel->many, true));
     TRY(load_owner(call, &owner));
@@ -214,7 +216,7 @@ CO_FN Err api_serve_related(ApiCall *call) {
 CO_FN Err api_serve_linkage(ApiCall *call) {
     const ApiRel *rel = call->route->rel;
     Arena *arena = call->ctx->arena;
-    void *owner;
+    void *owner = NULL;
     ApiPage page = {.identifiers = true};
     TRY(api_query_parse(call, rel->target, rel->to, rel->many, false));
     TRY(load_owner(call, &owner));

@@ -15,7 +15,7 @@ enum {
     API_INCLUDED_MAX = 10000, /* rows read for one include path */
     API_INCLUDE_DEPTH_MAX = 4,
     API_INCLUDES_MAX = 16,
-    API_BODY_MAX = 64 * 1024 * 1024,
+    API_BODY_MAX = 1024 * 1024, /* a document becomes a tree of up to 32 times its size; ours have a few kB */
 };
 
 typedef struct ApiError {

@@ -14,9 +14,13 @@ Err api_read_key(ApiCall *call, Str *ret) {
     Str key = request_header(call->req, "Idempotency-Key");
     if (request_header_count(call->req, "Idempotency-Key") > 1)
         return api_key_refused(call, 400, "invalid-key", "One key is enough.");
+    if (key.p == NULL) {
+        *ret = key;
+        return ERR_OK;
+    }
     if (key.n >= 2 && key.p[0] == '"' && key.p[key.n - 1] == '"')
         key = str_slice(key, 1, key.n - 1);
-    if (key.p != NULL && (key.n == 0 || key.n > KEEP_KEY_MAX))
+    if (key.n == 0 || key.n > KEEP_KEY_MAX)
         return api_key_refused(call, 400, "invalid-key", "A key has 1 to 255 characters.");
     for (size_t i = 0; i < key.n; i++)
         if (key.p[i] < 0x20 || key.p[i] > 0x7e || key.p[i] == '"' || key.p[i] == '\\')

@@ -77,8 +77,8 @@ CO_FN static Err run(ApiCall *call, const Action *action, void *input, int statu
         return ERR_NO_MEMORY;
     call->words = true;
     Err err = action_run_with(engine, source->resource, action->name, call->ctx, input, conditions, NULL);
-    if (err == ERR_CONFLICT && conditions->keep != NULL && keep->state != KEEP_NEW)
-        return answer_kept(call, keep);
+    if (err == ERR_CONFLICT && conditions->keep != NULL && conditions->keep->state != KEEP_NEW)
+        return answer_kept(call, conditions->keep);
     if (err != ERR_OK)
         buf_clear(&res->head);
     TRY(err);

@@ -72,6 +72,9 @@ typedef struct Cache {
 } Cache;
 static Cache cache_small, cache_large;
 
+/* What all arenas have handed out, and how much that may be (0: any). */
+static size_t total, budget;
+
 static size_t round_up(size_t size) {
     return (size + ALIGN - 1) / ALIGN * ALIGN;
 }
@@ -148,6 +151,7 @@ void arena_reset(Arena *arena) {
     }
     arena->chunks = NULL;
     arena->bigs = NULL;
+    total -= arena->used;
     arena_rewind(arena);
 }
 
@@ -161,6 +165,18 @@ void arena_free(Arena *arena) {
 void arena_freep(Arena **arena) {
     arena_free(*arena);
     *arena = NULL;
+}
+
+/* May the arena hand out that much more? When memory is short the large go first: who holds little is never refused. */
+static bool may_take(const Arena *arena, size_t more) {
+    if (heap_refuses() || more > arena->limit - arena->used)
+        return false;
+    return budget == 0 || arena->used + more <= ARENA_FAIR || total + more <= budget;
+}
+
+static void take(Arena *arena, size_t more) {
+    arena->used += more;
+    total += more;
 }
 
 static void *big_alloc(Arena *arena, size_t size) {
@@ -195,13 +211,13 @@ void *arena_alloc_raw(Arena *arena, size_t size) {
     if (size > SIZE_MAX / 2)
         return NULL;
     size_t rounded = round_up(size == 0 ? 1 : size);
-    if (heap_refuses() || rounded > arena->limit - arena->used)
+    if (!may_take(arena, rounded))
         return NULL;
     char *p = chunk_alloc(arena, rounded);
     if (p == NULL)
         return NULL;
     REVEAL(p, size);
-    arena->used += rounded;
+    take(arena, rounded);
     return p;
 }
 
@@ -242,7 +258,7 @@ void *arena_grow(Arena *arena, void *p, size_t old_size, size_t new_size) {
             memcpy(copy, p, old_size);
         return copy;
     }
-    if (heap_refuses() || is - was > arena->limit - arena->used)
+    if (!may_take(arena, is - was))
         return NULL;
     if (big) {
         p = big_grow(arena, is);
@@ -252,7 +268,7 @@ void *arena_grow(Arena *arena, void *p, size_t old_size, size_t new_size) {
         arena->at += is - was;
     }
     REVEAL((char *)p + old_size, new_size - old_size);
-    arena->used += is - was;
+    take(arena, is - was);
     return p;
 }
 
@@ -300,4 +316,12 @@ size_t arena_limit(const Arena *arena) {
 
 void arena_fail_nth(uint64_t n) {
     heap_fail_nth(n);
+}
+
+void arena_set_budget(size_t bytes) {
+    budget = bytes;
+}
+
+size_t arena_total(void) {
+    return total;
 }

@@ -44,6 +44,13 @@ MUST_USE bool arena_on_reset(Arena *arena, void (*fn)(void *data), void *data);
 size_t arena_used(const Arena *arena);
 size_t arena_limit(const Arena *arena);
 
+/** How much all arenas of this process may hold together; 0, the default: any. Past it allocations are refused to those
+ *  arenas that would hold more than ARENA_FAIR, so that a few large pieces of work cannot starve the many small. */
+void arena_set_budget(size_t bytes);
+#define ARENA_FAIR ((size_t)128 * 1024)
+/** What all arenas hold now. */
+size_t arena_total(void);
+
 /** Test hook: the n-th allocation from now fails (1 = the next); 0 switches off. Process-wide, the heap's (heap.h)
  *  count too. */
 void arena_fail_nth(uint64_t n);

@@ -23,6 +23,8 @@ struct Map {
 #define ENTRIES_MIN 8
 #define ENTRIES_MAX (1U << 30)
 
+static uint64_t looks;
+
 static uint32_t table_size(const Map *map) {
     return map->capacity * 2;
 }
@@ -32,6 +34,7 @@ static uint32_t *slot_of(const Map *map, Str key, uint64_t hash) {
     uint32_t mask = table_size(map) - 1;
     for (uint32_t i = (uint32_t)hash & mask;; i = (i + 1) & mask) {
         uint32_t *slot = &map->table[i];
+        looks++;
         if (*slot == 0)
             return slot;
         const Entry *entry = &map->entries[*slot - 1];
@@ -105,4 +108,8 @@ bool map_next(const Map *map, size_t *at, Str *ret_key, void **ret_value) {
     *ret_key = entry->key;
     *ret_value = entry->value;
     return true;
+}
+
+uint64_t map_looks(void) {
+    return looks;
 }

@@ -18,3 +18,6 @@ MUST_USE Err map_put(Map *map, Str key, void *value, void **ret_old);
 size_t map_count(const Map *map);
 /** Walks in insertion order: start with *at = 0; false at the end. */
 bool map_next(const Map *map, size_t *at, Str *ret_key, void **ret_value);
+
+/** Test hook: how many places all maps of this process have looked at so far. Work is bounded when this is. */
+uint64_t map_looks(void);

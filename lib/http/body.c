@@ -6,7 +6,7 @@
  */
 #include "http/connection.h"
 
-enum { RATE_GRACE_MS = 5000, BODY_FIRST_RESERVE = 64 * 1024 };
+enum { RATE_GRACE_MS = 5000, BODY_FIRST_RESERVE = 64 * 1024, BODY_BELIEVED_TIMES = 4 };
 
 static bool body_is_mine(const Exchange *ex) {
     return ex->conn->body.owner == ex && ex->conn->input == IN_BODY;
@@ -121,6 +121,13 @@ CO_FN Err request_body_next(Request *req, Str *ret) {
     return ERR_OK;
 }
 
+/* Room for the whole announced body, but no more than some times what has come: who lies about it gains little. */
+static size_t room_wanted(const Request *req, size_t have, size_t more) {
+    uint64_t announced = req->body_kind == BODY_LENGTH ? req->content_length : 0;
+    uint64_t believed = MAX_OF((uint64_t)BODY_FIRST_RESERVE, (uint64_t)BODY_BELIEVED_TIMES * (have + more));
+    return (size_t)MAX_OF(MIN_OF(announced, believed), (uint64_t)(have + more)) - have;
+}
+
 CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
     Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
     TRY(ex->body_err);
@@ -138,10 +145,7 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
         TRY(request_body_next(req, &piece));
         if (piece.n == 0)
             break;
-        /* The announced size is believed once that much has come that lying would not pay. */
-        if (req->body_kind == BODY_LENGTH && (req->content_length <= BODY_FIRST_RESERVE || all.n > 0) &&
-            all.capacity < req->content_length)
-            buf_reserve(&all, (size_t)req->content_length - all.n);
+        buf_reserve(&all, room_wanted(req, all.n, piece.n));
         buf_add(&all, piece);
         if (all.err != ERR_OK)
             return body_fail(ex, all.err);

@@ -7,6 +7,7 @@
  * the turn.
  */
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -200,7 +201,7 @@ void connection_settle(HttpConnection *conn) {
         answer_refusal(conn, status, conn->refusal_allow);
         output_flush(conn);
     }
-    if (!conn->dead && conn->server->draining)
+    if (!conn->dead && conn->server->draining && !conn->server->patient)
         connection_nudge(conn);
     if (!conn->dead && over(conn))
         connection_finish(conn);
@@ -215,6 +216,15 @@ void connection_nudge(HttpConnection *conn) {
         input_read(conn); /* a request that is already here is still answered */
     if (!conn->dead && conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
         conn->input = IN_STOP;
+}
+
+bool connection_ends_with(const HttpConnection *conn, const Exchange *ex) {
+    int arrived = 0;
+    if (!conn->server->draining || conn->last != ex)
+        return false;
+    if (!conn->server->patient || conn->input != IN_HEAD)
+        return true;
+    return block_length(conn->in) == 0 && (ioctl(conn->fd, FIONREAD, &arrived) != 0 || arrived == 0);
 }
 
 /* --- beginning

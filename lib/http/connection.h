@@ -97,6 +97,7 @@ struct HttpServer {
     Timer accept_timer;
     int refs; /* itself, listeners, connections */
     bool accepting, draining, freed;
+    bool patient; /* draining, and idle connections may send one more request */
     void (*drained)(void *data);
     void *drained_data;
     HttpStats stats;
@@ -117,6 +118,9 @@ void connection_abort(HttpConnection *conn);
 void connection_unref(HttpConnection *conn);
 void connection_settle(HttpConnection *conn); /* in the hook: flush, go on, close, watch */
 void connection_nudge(HttpConnection *conn);  /* draining: end it if it idles */
+/** Draining: may this exchange's answer say "close"? Not while the client has more questions that were read, or have
+ *  arrived: it could not tell whether they were heard. */
+bool connection_ends_with(const HttpConnection *conn, const Exchange *ex);
 
 /* server.c */
 void http_server_unref(HttpServer *server);

@@ -8,6 +8,8 @@
 #include "base/heap.h"
 #include "http/connection.h"
 
+#define HEAD_MAX ((size_t)20 * 1024) /* of an answer */
+
 static Exchange *exchange_take(HttpServer *server) {
     Exchange *ex = server->free_exchanges;
     if (ex == NULL)
@@ -275,16 +277,20 @@ static CO_FN Err answer_send(Exchange *ex) {
     Framing framing = !has_body ? FRAMING_NONE : FRAMING_LENGTH;
     if (has_body && res->no_content_length)
         framing = ex->req.minor == 0 || head_only ? FRAMING_NONE : FRAMING_CHUNKED;
-    bool close = res->close || !ex->keep_alive || conn->server->draining;
+    bool close = res->close || !ex->keep_alive || connection_ends_with(conn, ex);
     Str body = has_body && !head_only ? buf_str(&res->body) : (Str){NULL, 0};
-    Buf head = buf_new(res->head.arena, 20 * 1024);
+    /* A request that has used up its arena is answered all the same. */
+    Buf head = buf_new(res->head.arena, HEAD_MAX), spare CLEANUP(buf_done) = buf_new(NULL, HEAD_MAX);
     answer_head(conn->server, res, framing, res->body.n, close, &head);
+    if (head.err == ERR_NO_MEMORY)
+        answer_head(conn->server, res, framing, res->body.n, close, &spare);
+    Buf *out = head.err == ERR_NO_MEMORY ? &spare : &head;
     if (framing == FRAMING_CHUNKED && body.n > 0)
-        buf_printf(&head, "%zx\r\n", body.n);
-    TRY(head.err);
+        buf_printf(out, "%zx\r\n", body.n);
+    TRY(out->err);
     if (close)
         conn->sealed = conn->final = true;
-    TRY(output_send(ex, buf_str(&head), body));
+    TRY(output_send(ex, buf_str(out), body));
     if (framing == FRAMING_CHUNKED)
         TRY(output_send(ex, body.n > 0 ? STR("\r\n0\r\n\r\n") : STR("0\r\n\r\n"), (Str){NULL, 0}));
     return ERR_OK;

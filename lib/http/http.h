@@ -128,6 +128,11 @@ MUST_USE Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const Htt
 /** Stops accepting, lets requests in work finish (answers carry Connection: close), closes idle connections; then calls
  *  done. */
 void http_server_drain(HttpServer *server, void (*done)(void *data), void *data);
+/** As drain, for a server whose place another process has taken on the same sockets: connections that idle stay open
+ *  for one more request (its answer carries Connection: close) until idle_ms (clock_mono_ms) have come. A client that
+ *  sends just when its connection is being closed cannot tell whether it was heard; so none is closed that may be about
+ *  to. */
+void http_server_retire(HttpServer *server, int64_t idle_ms, void (*done)(void *data), void *data);
 void http_server_free(HttpServer *server);
 
 typedef struct HttpStats {
@@ -139,6 +144,9 @@ HttpStats http_server_stats(const HttpServer *server);
 /** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path" → a bound, listening, non-blocking, close-on-exec socket with
  *  SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why says what and how to mend it (static or errno text). */
 MUST_USE Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena);
+/** True when fd is a listening socket, and (unless address is absent) bound where http_listen_socket(address) would
+ *  bind it. Further sockets on that address are then made beside it (SO_REUSEPORT). */
+bool http_socket_listens_on(int fd, Str address, Arena *arena);
 
 /* --- client: enough for tests, replay and health checks; the gateway's own comes later
  * ------------------------------------------- */

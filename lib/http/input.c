@@ -61,7 +61,8 @@ static void request_start(HttpConnection *conn, const HeadFacts *facts) {
         refuse(conn, 503, NULL);
         return;
     }
-    conn->final = conn->final || !facts->keep_alive;
+    const HttpServer *server = conn->server;
+    conn->final = conn->final || !facts->keep_alive || (server->draining && !server->patient);
     if (conn->input == IN_HEAD)
         input_next(conn);
     conn->in->from += (uint32_t)used;

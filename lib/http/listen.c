@@ -159,3 +159,55 @@ Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena) {
         freeaddrinfo(list);
     return err;
 }
+
+/* --- sockets that were there before us ---------------------------------------------------------------------------- */
+
+static bool same_address(const struct sockaddr_storage *bound, const struct addrinfo *info) {
+    if (bound->ss_family != info->ai_family)
+        return false;
+    if (info->ai_family == AF_INET) {
+        const struct sockaddr_in *a = (const struct sockaddr_in *)bound, *b = (const struct sockaddr_in *)info->ai_addr;
+        return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+    }
+    const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)bound, *b = (const struct sockaddr_in6 *)info->ai_addr;
+    return info->ai_family == AF_INET6 && a->sin6_port == b->sin6_port && a->sin6_scope_id == b->sin6_scope_id &&
+           memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
+}
+
+static bool bound_to_unix(const struct sockaddr_storage *bound, Str path) {
+    const struct sockaddr_un *un = (const struct sockaddr_un *)bound;
+    return bound->ss_family == AF_UNIX && path.n < sizeof(un->sun_path) && un->sun_path[path.n] == '\0' &&
+           memcmp(un->sun_path, path.p, path.n) == 0;
+}
+
+/* ":5000" is one or the other: http_listen_socket falls back to IPv4 alone. */
+static bool bound_to(const struct sockaddr_storage *bound, int family, const char *host, const char *port) {
+    struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *list = NULL;
+    if (getaddrinfo(host, port, &hints, &list) != 0)
+        return false;
+    bool same = same_address(bound, list);
+    if (same && !address_is_ours(list) && ours_count < ARRAY_LEN(ours))
+        memcpy(&ours[ours_count++], list->ai_addr, list->ai_addrlen);
+    freeaddrinfo(list);
+    return same;
+}
+
+bool http_socket_listens_on(int fd, Str address, Arena *arena) {
+    struct sockaddr_storage bound = {0};
+    socklen_t length = sizeof(bound), size = sizeof(int);
+    int listening = 0;
+    const char *host, *port;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening == 0 ||
+        getsockname(fd, (struct sockaddr *)&bound, &length) != 0)
+        return false;
+    if (address.p == NULL)
+        return true;
+    if (str_starts_with(address, STR("unix:")))
+        return bound_to_unix(&bound, str_slice(address, 5, address.n));
+    if (!address_split(address, arena, &host, &port))
+        return false;
+    if (host != NULL)
+        return bound_to(&bound, AF_UNSPEC, host, port);
+    return bound_to(&bound, AF_INET6, NULL, port) || bound_to(&bound, AF_INET, NULL, port);
+}

@@ -62,8 +62,18 @@ static void accepting_set(HttpServer *server, bool on) {
     }
 }
 
+static void touch_all(HttpServer *server) {
+    for (HttpConnection *conn = server->connections; conn != NULL; conn = conn->next)
+        connection_touch(conn);
+}
+
+/* Accepting may go on; or, when draining, patience with idle connections is over. */
 static void on_accept_timer(Timer *timer) {
     HttpServer *server = (HttpServer *)((char *)timer - offsetof(HttpServer, accept_timer));
+    if (server->patient) {
+        server->patient = false;
+        touch_all(server);
+    }
     if (!server->draining && server->stats.connections < server->options.limits.connections_max)
         accepting_set(server, true);
 }
@@ -236,9 +246,7 @@ Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOp
     return ERR_OK;
 }
 
-void http_server_drain(HttpServer *server, void (*done)(void *data), void *data) {
-    if (server->draining)
-        return;
+static void drain(HttpServer *server, void (*done)(void *data), void *data) {
     /* Who stands in the backlog has been promised a server; closing the socket would reset it. */
     for (size_t i = 0; i < server->n_listeners; i++) {
         while (server->accepting && server->stats.connections < server->options.limits.connections_max &&
@@ -249,10 +257,24 @@ void http_server_drain(HttpServer *server, void (*done)(void *data), void *data)
     server->drained = done;
     server->drained_data = data;
     listeners_close(server);
-    for (HttpConnection *conn = server->connections; conn != NULL; conn = conn->next)
-        connection_touch(conn);
+    touch_all(server);
     if (server->stats.connections == 0)
         http_server_connection_gone(server);
+}
+
+void http_server_drain(HttpServer *server, void (*done)(void *data), void *data) {
+    if (!server->draining)
+        drain(server, done, data);
+}
+
+void http_server_retire(HttpServer *server, int64_t idle_ms, void (*done)(void *data), void *data) {
+    if (server->draining)
+        return;
+    server->patient = true;
+    drain(server, done, data);
+    /* listeners_close has disarmed it; without a timer nobody is waited for */
+    if (server->stats.connections > 0 && timer_arm(server->loop, &server->accept_timer, idle_ms) != ERR_OK)
+        server->patient = false;
 }
 
 void http_server_free(HttpServer *server) {

@@ -23,7 +23,7 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
         return ERR_EOF;
     /* A body that is still unread might not be read before the end, and the head goes out now: the connection
      * closes. */
-    bool close = res->close || !ex->keep_alive || conn->server->draining || !ex->body_ended;
+    bool close = res->close || !ex->keep_alive || connection_ends_with(conn, ex) || !ex->body_ended;
     Framing framing = !status_has_body(res->status) || req->minor == 0 ? FRAMING_NONE : FRAMING_CHUNKED;
     Buf head = buf_new(res->head.arena, 20 * 1024);
     answer_head(conn->server, res, framing, 0, close, &head);

@@ -293,7 +293,7 @@ CO_FN Err action_run(Engine *engine, const Resource *resource, const char *name,
 
 /** As action_run, under conditions (may be NULL) that are checked inside the transaction. ERR_CONFLICT with
  *  conditions->stale, or with the keep's state, says which did not hold. */
-CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *action, Ctx *ctx, void *input,
+CO_FN Err action_run_with(Engine *engine, const Resource *resource, const char *name, Ctx *ctx, void *input,
                           Conditions *conditions, void **result) MUST_USE;
 
 /** What a row's content is known by. ERR_NO_MEMORY. */

@@ -26,6 +26,8 @@ static void close_parents(const Supervisor *sv) {
     for (size_t i = 0; i < sv->n_children; i++)
         if (sv->children[i].ready_fd >= 0)
             close(sv->children[i].ready_fd);
+    if (sv->successor.ready_fd >= 0)
+        close(sv->successor.ready_fd);
 }
 
 static void died(Supervisor *sv, Child *child);
@@ -45,6 +47,7 @@ void child_start(Supervisor *sv, Child *child) {
                              .index = child->index,
                              .settings = sv->options->settings,
                              .drain_ms = sv->options->drain_ms,
+                             .confinement = sv->options->confinement,
                              .ready_fd = fds[1],
                              .parent = parent,
                              .mask = sv->mask_before};
@@ -148,9 +151,12 @@ void supervisor_stop(Supervisor *sv, int status) {
     sv->kill_at_ms = clock_mono_ms() + sv->options->drain_ms + KILL_GRACE_MS;
     for (size_t i = 0; i < sv->n_children; i++)
         sv->children[i].restart_at_ms = 0;
-    sd_notify_send("STOPPING=1\nSTATUS=draining");
+    /* A stop of ours is not the service's when another usher serves it. */
+    bool others = sv->succeeded || handover_has_predecessor();
+    if (!others)
+        sd_notify_send("STOPPING=1\nSTATUS=draining");
     LOG_I(NULL, "stopping", F_INT("workers", children_running(sv)), F_INT("drain_ms", sv->options->drain_ms));
-    children_signal(sv, SIGTERM);
+    children_signal(sv, others ? SIGUSR2 : SIGTERM);
     if (sv->options->stopping != NULL)
         sv->options->stopping(sv->options->settings);
 }

@@ -12,10 +12,14 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static int lifted_fds[PROCESS_FDS_MAX]; /* the child's */
 
 static Err err_of(int error) {
     switch (error) {
@@ -78,12 +82,39 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* All but 0, 1, 2 and the pipe are marked to close at exec. */
-static void close_others(void) {
-    if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) == 0)
+/* First away from the places they will have, so that none is overwritten before its turn. */
+static bool place_fds(const ProcessOptions *options) {
+    int first = STDERR_FILENO + 1, behind = first + (int)options->n_fds;
+    for (size_t i = 0; i < options->n_fds; i++) {
+        int lifted = fcntl(options->fds[i], F_DUPFD_CLOEXEC, behind + (int)i);
+        if (lifted < 0)
+            return false;
+        lifted_fds[i] = lifted;
+    }
+    for (size_t i = 0; i < options->n_fds; i++)
+        if (dup2(lifted_fds[i], first + (int)i) < 0)
+            return false;
+    return true;
+}
+
+/* Variables that name a process name the child. */
+static bool name_pid(const ProcessOptions *options) {
+    char pid[16], count[16];
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    snprintf(count, sizeof count, "%zu", options->n_fds);
+    if (getenv("WATCHDOG_PID") != NULL && setenv("WATCHDOG_PID", pid, 1) != 0)
+        return false;
+    return options->n_fds == 0 ||
+           (setenv("LISTEN_PID", pid, 1) == 0 && setenv("LISTEN_FDS", count, 1) == 0 &&
+            setenv("LISTEN_FDNAMES", options->fd_names == NULL ? "" : options->fd_names, 1) == 0);
+}
+
+/* All but 0, 1, 2, those handed over and the pipe are marked to close at exec. */
+static void close_others(int first) {
+    if (syscall(SYS_close_range, first, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) == 0)
         return;
     long limit = sysconf(_SC_OPEN_MAX);
-    for (int fd = STDERR_FILENO + 1; fd < (limit < 0 ? 1024 : (int)MIN_OF(limit, 65536L)); fd++)
+    for (int fd = first; fd < (limit < 0 ? 1024 : (int)MIN_OF(limit, 65536L)); fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
@@ -93,13 +124,16 @@ static void exec_child(const ProcessOptions *options, pid_t parent) {
         return;
     if (options->new_group && setpgid(0, 0) != 0)
         return;
-    if (prctl(PR_SET_PDEATHSIG, options->death_signal == 0 ? SIGKILL : options->death_signal) != 0)
+    bool tied = options->death_signal != PROCESS_OUTLIVES;
+    if (tied && prctl(PR_SET_PDEATHSIG, options->death_signal == 0 ? SIGKILL : options->death_signal) != 0)
         return;
-    if (getppid() != parent)
+    if (tied && getppid() != parent)
         _exit(127); /* the parent died before prctl */
     if (options->cwd != NULL && chdir(options->cwd) != 0)
         return;
-    close_others();
+    if (!place_fds(options) || !name_pid(options))
+        return;
+    close_others(STDERR_FILENO + 1 + (int)options->n_fds);
     reset_signals();
     char *const *envp = options->envp == NULL ? environ : (char *const *)options->envp;
     execvpe(options->argv[0], (char *const *)options->argv, envp);
@@ -121,6 +155,8 @@ static Err read_failure(int fd, pid_t pid) {
 
 Err process_spawn(const ProcessOptions *options, pid_t *ret) {
     int fds[2];
+    if (options->n_fds > PROCESS_FDS_MAX)
+        return ERR_LIMIT;
     if (pipe2(fds, O_CLOEXEC) != 0)
         return err_of(errno);
     /* Handlers of ours must not run in the child before they are reset. */
@@ -132,7 +168,7 @@ Err process_spawn(const ProcessOptions *options, pid_t *ret) {
     pid_t pid = fork();
     int fork_errno = errno;
     if (pid == 0) {
-        int report = fcntl(fds[1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        int report = fcntl(fds[1], F_DUPFD_CLOEXEC, STDERR_FILENO + 1 + (int)options->n_fds);
         exec_child(options, parent);
         int error = errno;
         ssize_t n = write(report, &error, sizeof error);

@@ -71,16 +71,22 @@ static void take_signal(Supervisor *sv, int signo) {
             kill_all(sv, "second interrupt");
             break;
         }
+        handover_stop(sv);
         supervisor_stop(sv, 0);
         break;
     case SIGTERM:
+        handover_stop(sv);
         supervisor_stop(sv, 0);
         break;
     case SIGHUP:
         reload(sv);
         break;
+    case SIGUSR2:
+        handover_begin(sv);
+        break;
     case SIGCHLD:
         children_reap(sv);
+        handover_reap(sv);
         break;
     default:
         break;
@@ -113,6 +119,7 @@ static void take_ready(Supervisor *sv, Child *child) {
         return;
     sv->announced = true;
     notify_status(sv, "READY=1\n");
+    handover_tell_ready();
     if (sv->options->ready != NULL)
         sv->options->ready(sv->options->settings);
 }
@@ -128,6 +135,7 @@ static void act_on_time(Supervisor *sv) {
         sd_notify_send("WATCHDOG=1");
         sv->watchdog_at_ms = now_ms + sv->watchdog_ms;
     }
+    handover_act_on_time(sv, now_ms);
 }
 
 static int time_to_wait(const Supervisor *sv) {
@@ -137,6 +145,7 @@ static int time_to_wait(const Supervisor *sv) {
             at_ms = MIN_OF(at_ms, sv->children[i].restart_at_ms);
     if (sv->watchdog_ms > 0)
         at_ms = MIN_OF(at_ms, sv->watchdog_at_ms);
+    at_ms = MIN_OF(at_ms, handover_at_ms(sv));
     if (at_ms == INT64_MAX)
         return -1;
     int64_t left_ms = at_ms - clock_mono_ms();
@@ -148,11 +157,14 @@ static void wait_once(Supervisor *sv, struct pollfd *fds) {
     fds[n++] = (struct pollfd){.fd = sv->signal_fd, .events = POLLIN};
     for (size_t i = 0; i < sv->n_children; i++) /* poll skips those at -1 */
         fds[n++] = (struct pollfd){.fd = sv->children[i].ready_fd, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = sv->successor.ready_fd, .events = POLLIN};
     if (poll(fds, n, time_to_wait(sv)) < 0)
         return;
     for (size_t i = 0; i < sv->n_children; i++)
         if (fds[i + 1].revents != 0)
             take_ready(sv, &sv->children[i]);
+    if (fds[n - 1].revents != 0)
+        handover_take(sv);
     if (fds[0].revents != 0)
         take_signals(sv);
 }
@@ -184,7 +196,7 @@ static Err make_children(Supervisor *sv) {
 static Err catch_signals(Supervisor *sv) {
     sigset_t mask;
     sigemptyset(&mask);
-    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD};
     for (size_t i = 0; i < ARRAY_LEN(signals); i++)
         sigaddset(&mask, signals[i]);
     signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would reap our children behind our back */
@@ -210,7 +222,7 @@ static void supervisor_done(Supervisor *sv) {
 
 static Err begin(Supervisor *sv, struct pollfd **ret_fds) {
     TRY(make_children(sv));
-    struct pollfd *fds = HEAP_ARRAY(struct pollfd, sv->n_children + 1);
+    struct pollfd *fds = HEAP_ARRAY(struct pollfd, sv->n_children + 2);
     if (fds == NULL)
         return ERR_NO_MEMORY;
     *ret_fds = fds;
@@ -219,7 +231,7 @@ static Err begin(Supervisor *sv, struct pollfd **ret_fds) {
 }
 
 int supervisor_run(const SupervisorOptions *options) {
-    Supervisor sv = {.options = options, .signal_fd = -1};
+    Supervisor sv = {.options = options, .signal_fd = -1, .successor = {.ready_fd = -1}};
     struct pollfd *fds = NULL;
     Err err = begin(&sv, &fds);
     if (err == ERR_OK) {
@@ -236,6 +248,7 @@ int supervisor_run(const SupervisorOptions *options) {
         sv.status = 1;
     }
     heap_free(fds);
+    handover_done(&sv);
     supervisor_done(&sv);
     return sv.status;
 }

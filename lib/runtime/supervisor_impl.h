@@ -28,6 +28,13 @@ typedef struct Deaths {
     size_t n;
 } Deaths;
 
+/* The program that is to take our place. */
+typedef struct Successor {
+    pid_t pid;           /* 0: none */
+    int ready_fd;        /* becomes readable when it serves, or ends; -1: no more awaited */
+    int64_t deadline_ms; /* when it is told to end, and then killed */
+} Successor;
+
 typedef struct Supervisor {
     const SupervisorOptions *options;
     Child *children;
@@ -41,6 +48,8 @@ typedef struct Supervisor {
     int64_t kill_at_ms; /* while stopping */
     int64_t watchdog_ms, watchdog_at_ms;
     int status;
+    Successor successor;
+    bool succeeded; /* it serves: we only finish */
 } Supervisor;
 
 /* children.c */
@@ -53,12 +62,28 @@ size_t children_ready(const Supervisor *sv);
 /** Tells all to drain. status: what supervisor_run will return. */
 void supervisor_stop(Supervisor *sv, int status);
 
+/* handover.c */
+/** SIGUSR2: starts a successor, or says why not. */
+void handover_begin(Supervisor *sv);
+/** Its pipe is readable. */
+void handover_take(Supervisor *sv);
+void handover_reap(Supervisor *sv);
+/** When handover_act_on_time wants to be called; INT64_MAX: not. */
+int64_t handover_at_ms(const Supervisor *sv);
+void handover_act_on_time(Supervisor *sv, int64_t now_ms);
+/** We are told to stop: a successor that does not serve yet is told too. */
+void handover_stop(Supervisor *sv);
+void handover_done(Supervisor *sv);
+/** Every worker of ours serves: our predecessor, if there is one, may go. */
+void handover_tell_ready(void);
+
 /* worker.c */
 typedef struct WorkerStart {
     const Role *role;
     int index;
     void *settings;
     int64_t drain_ms;
+    const Confinement *confinement;
     int ready_fd;
     pid_t parent;
     sigset_t mask; /* of the supervisor's caller */

@@ -3,8 +3,8 @@
  *
  * Signals stay blocked until their handlers stand, so that a SIGTERM during start is not lost. A drain runs outside of
  * the loop: SIGTERM stops the loop, the role's drain is called, and the loop runs on until worker_drained or the
- * deadline; that is why a role may call co_drain there. SIGINT is ignored: a Ctrl-C reaches the whole terminal group,
- * but it is the parent's to pass on.
+ * deadline; that is why a role may call co_drain there. SIGUSR2 is a SIGTERM that says: another usher serves. SIGINT is
+ * ignored: a Ctrl-C reaches the whole terminal group, but it is the parent's to pass on.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ static struct {
     const Role *role;
     int ready_fd;
     bool drained;
-    uv_signal_t term, hup;
+    uv_signal_t term, hup, succeed;
     Timer first_turn, deadline;
 } self;
 
@@ -51,6 +51,11 @@ static void on_term(uv_signal_t *handle, int signo) {
         return;
     self.worker.draining = true;
     loop_stop(self.worker.loop);
+}
+
+static void on_succeed(uv_signal_t *handle, int signo) {
+    self.worker.succeeded = true;
+    on_term(handle, signo);
 }
 
 static void on_hup(uv_signal_t *handle, int signo) {
@@ -91,17 +96,23 @@ static Err catch_signals(const sigset_t *mask) {
     signal(SIGCHLD, SIG_DFL);
     uv_loop_t *uv = loop_uv(self.worker.loop);
     if (uv_signal_init(uv, &self.term) != 0 || uv_signal_init(uv, &self.hup) != 0 ||
-        uv_signal_start(&self.term, on_term, SIGTERM) != 0 || uv_signal_start(&self.hup, on_hup, SIGHUP) != 0)
+        uv_signal_init(uv, &self.succeed) != 0 || uv_signal_start(&self.term, on_term, SIGTERM) != 0 ||
+        uv_signal_start(&self.hup, on_hup, SIGHUP) != 0 || uv_signal_start(&self.succeed, on_succeed, SIGUSR2) != 0)
         return ERR_IO;
     sigset_t wanted = *mask;
     sigdelset(&wanted, SIGTERM);
     sigdelset(&wanted, SIGHUP);
+    sigdelset(&wanted, SIGUSR2);
     sigprocmask(SIG_SETMASK, &wanted, NULL);
     return ERR_OK;
 }
 
 static Err start(const WorkerStart *start_info) {
     name_process(start_info->role->name);
+    if (start_info->confinement != NULL) {
+        TRY(confine(start_info->confinement));
+        die_with_parent(start_info->parent); /* a change of user has cleared it, prctl(2) */
+    }
     TRY(loop_new(&self.worker.loop));
     TRY(start_info->role->start(&self.worker));
     self.first_turn.fn = on_first_turn;

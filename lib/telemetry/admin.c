@@ -22,7 +22,7 @@ static void serve_live(Request *req, Response *res) {
 
 static void serve_startup(Request *req, Response *res) {
     (void)req;
-    bool started = telemetry.region != NULL && __atomic_load_n(&telemetry.region->started, __ATOMIC_RELAXED) != 0;
+    bool started = telemetry_has_started();
     answer(res, started ? 200 : 503, started ? STR("started\n") : STR("starting\n"));
 }
 
@@ -44,9 +44,8 @@ static const TelemetryRole *role_of(const Slot *slot) {
     return NULL;
 }
 
-/* A line for each worker; those whose role does not serve are told and do not count. */
-static void serve_ready(Request *req, Response *res) {
-    Buf text = buf_new(req->ctx->arena, 64 * 1024);
+/* A line for each worker (text may be NULL); those whose role does not serve are told and do not count. */
+static bool look_at_workers(Buf *text) {
     bool ready = telemetry.region != NULL;
     for (size_t i = 0; telemetry.region != NULL && i < telemetry.region->n_slots; i++) {
         const Slot *slot = &telemetry.region->slots[i];
@@ -54,9 +53,20 @@ static void serve_ready(Request *req, Response *res) {
         if (role == NULL || slot == telemetry.slot)
             continue;
         const char *trouble = trouble_of(slot, clock_mono_ms());
-        buf_printf(&text, "%s %d: %s\n", slot->role, slot->index, trouble == NULL ? "ready" : trouble);
+        if (text != NULL)
+            buf_printf(text, "%s %d: %s\n", slot->role, slot->index, trouble == NULL ? "ready" : trouble);
         ready = ready && (trouble == NULL || !role->serves);
     }
+    return ready;
+}
+
+bool telemetry_is_ready(void) {
+    return look_at_workers(NULL);
+}
+
+static void serve_ready(Request *req, Response *res) {
+    Buf text = buf_new(req->ctx->arena, 64 * 1024);
+    bool ready = look_at_workers(&text);
     answer(res, ready ? 200 : 503, buf_str(&text));
 }
 

@@ -190,7 +190,9 @@ static CO_FN void export_co(Ctx *ctx, void *arg) {
             send_all_records(e);
             records_at = clock_mono_ms() + telemetry.config.delay_ms;
         }
-        if (metrics && (e->last || now >= metrics_at)) {
+        /* A predecessor reports until we have started, and we for it from then on. */
+        bool ours = telemetry_has_started() && !telemetry.succeeded;
+        if (metrics && ours && (e->last || now >= metrics_at)) {
             send_metrics(e);
             metrics_at = clock_mono_ms() + telemetry.config.metric_interval_ms;
         }

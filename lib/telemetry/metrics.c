@@ -117,18 +117,26 @@ static Series *series_make(Slot *slot, MetricId id, const char *labels, size_t n
     return series;
 }
 
-static Series *series_named(Slot *slot, MetricId id, const Label *labels, size_t n) {
+static Series *series_overflow(Slot *slot, MetricId id) {
     static const char overflow[] = "otel.metric.overflow=true";
+    Series *series = series_find(slot, id, overflow, sizeof overflow - 1);
+    return series != NULL ? series : series_make(slot, id, overflow, sizeof overflow - 1);
+}
+
+/* The last places are kept for the overflow series of each metric. */
+static Series *series_placed(Slot *slot, MetricId id, const char *labels, size_t n) {
+    Series *series = series_find(slot, id, labels, n);
+    if (series != NULL)
+        return series;
+    bool room = slot->series_n < SLOT_SERIES_MAX - METRIC_COUNT;
+    return room ? series_make(slot, id, labels, n) : series_overflow(slot, id);
+}
+
+static Series *series_named(Slot *slot, MetricId id, const Label *labels, size_t n) {
     char text[SERIES_LABELS_MAX];
     size_t length = labels_text(labels, n, text);
     bool too_long = length == 0 && n > 0 && labels[0].name != NULL;
-    Series *series = too_long ? NULL : series_find(slot, id, text, length);
-    /* The last places are kept for the overflow series of each metric. */
-    if (series == NULL && !too_long && slot->series_n < SLOT_SERIES_MAX - METRIC_COUNT)
-        return series_make(slot, id, text, length);
-    if (series == NULL)
-        series = series_find(slot, id, overflow, sizeof overflow - 1);
-    return series != NULL ? series : series_make(slot, id, overflow, sizeof overflow - 1);
+    return too_long ? series_overflow(slot, id) : series_placed(slot, id, text, length);
 }
 
 static Series *series_of(MetricId id, const Label *labels, size_t n) {
@@ -196,16 +204,63 @@ static int compare_points(const void *a, const void *b) {
     return x->id != y->id ? (int)x->id - (int)y->id : str_compare(x->labels, y->labels);
 }
 
+/* Ours, then those of the generations before. */
+static const Region *region_at(size_t i) {
+    return i == 0 ? telemetry.region : telemetry.formers[i - 1];
+}
+
+/* What a predecessor's gauges say is no longer about this service. */
+static bool is_counted(const Region *region, const Series *series) {
+    MetricKind kind = METRIC_TABLE[series->metric].kind;
+    return region == telemetry.region || kind == METRIC_COUNTER || kind == METRIC_HISTOGRAM;
+}
+
 /* What no worker counts: it stands in the region itself. */
 static size_t region_points(MetricPoint *points) {
-    Region *region = telemetry.region;
-    uint64_t dropped = load_u64(&region->refused_spans) + load_u64(&region->refused_logs);
-    for (size_t i = 0; i < region->n_slots; i++)
-        dropped += load_u64(&region->slots[i].ring.dropped);
-    points[0] = (MetricPoint){.id = METRIC_SPANS_EXPORTED, .value = (int64_t)load_u64(&region->exported_spans)};
+    uint64_t exported = 0, dropped = 0, failed = 0;
+    for (size_t r = 0; r <= telemetry.n_formers; r++) {
+        const Region *region = region_at(r);
+        exported += load_u64(&region->exported_spans);
+        failed += load_u64(&region->failed_batches);
+        dropped += load_u64(&region->refused_spans) + load_u64(&region->refused_logs);
+        for (size_t i = 0; i < region->n_slots; i++)
+            dropped += load_u64(&region->slots[i].ring.dropped);
+    }
+    points[0] = (MetricPoint){.id = METRIC_SPANS_EXPORTED, .value = (int64_t)exported};
     points[1] = (MetricPoint){.id = METRIC_SPANS_DROPPED, .value = (int64_t)dropped};
-    points[2] = (MetricPoint){.id = METRIC_EXPORT_FAILURES, .value = (int64_t)load_u64(&region->failed_batches)};
+    points[2] = (MetricPoint){.id = METRIC_EXPORT_FAILURES, .value = (int64_t)failed};
     return 3;
+}
+
+typedef struct Collection {
+    MetricPoint *points;
+    size_t n, most;
+    Map *known;
+} Collection;
+
+static Err collect_series(Collection *all, const Series *series) {
+    /* The key is the metric's number and the labels, which lie one behind the other. */
+    Str key = {(const char *)&series->metric, offsetof(Series, labels) - offsetof(Series, metric)};
+    key.n += series->labels_n;
+    MetricPoint *point = map_get(all->known, key);
+    if (point == NULL) {
+        point = &all->points[all->n++];
+        *point = (MetricPoint){.id = series->metric, .labels = {series->labels, series->labels_n}};
+        TRY(map_put(all->known, key, point, NULL));
+    }
+    point_add(point, series);
+    return ERR_OK;
+}
+
+static Err collect_region(Collection *all, const Region *region) {
+    for (size_t i = 0; i < region->n_slots; i++) {
+        const Slot *slot = &region->slots[i];
+        size_t n_series = __atomic_load_n(&slot->series_n, __ATOMIC_ACQUIRE);
+        for (size_t j = 0; j < n_series && all->n < all->most; j++)
+            if (is_counted(region, &slot->series[j]))
+                TRY(collect_series(all, &slot->series[j]));
+    }
+    return ERR_OK;
 }
 
 Err metrics_collect(Arena *arena, MetricPoint **ret, size_t *ret_n) {
@@ -213,35 +268,58 @@ Err metrics_collect(Arena *arena, MetricPoint **ret, size_t *ret_n) {
     *ret_n = 0;
     if (telemetry.region == NULL || !telemetry.recording)
         return ERR_OK;
-    size_t most = 3;
-    for (size_t i = 0; i < telemetry.region->n_slots; i++)
-        most += __atomic_load_n(&telemetry.region->slots[i].series_n, __ATOMIC_ACQUIRE);
-    MetricPoint *points = ARENA_ARRAY(arena, MetricPoint, most);
-    Map *known = map_new(arena, most);
-    if (points == NULL || known == NULL)
+    Collection all = {.most = 3};
+    for (size_t r = 0; r <= telemetry.n_formers; r++)
+        for (size_t i = 0; i < region_at(r)->n_slots; i++)
+            all.most += __atomic_load_n(&region_at(r)->slots[i].series_n, __ATOMIC_ACQUIRE);
+    all.points = ARENA_ARRAY(arena, MetricPoint, all.most);
+    all.known = map_new(arena, all.most);
+    if (all.points == NULL || all.known == NULL)
         return ERR_NO_MEMORY;
-    size_t n = region_points(points);
-    for (size_t i = 0; i < telemetry.region->n_slots; i++) {
-        const Slot *slot = &telemetry.region->slots[i];
-        size_t n_series = __atomic_load_n(&slot->series_n, __ATOMIC_ACQUIRE);
-        for (size_t j = 0; j < n_series && n < most; j++) {
-            const Series *series = &slot->series[j];
-            /* The key is the metric's number and the labels, which lie one behind the other. */
-            Str key = {(const char *)&series->metric, offsetof(Series, labels) - offsetof(Series, metric)};
-            key.n += series->labels_n;
-            MetricPoint *point = map_get(known, key);
-            if (point == NULL) {
-                point = &points[n++];
-                *point = (MetricPoint){.id = series->metric, .labels = {series->labels, series->labels_n}};
-                TRY(map_put(known, key, point, NULL));
-            }
-            point_add(point, series);
-        }
-    }
-    qsort(points, n, sizeof *points, compare_points);
-    *ret = points;
-    *ret_n = n;
+    all.n = region_points(all.points);
+    for (size_t r = 0; r <= telemetry.n_formers; r++)
+        TRY(collect_region(&all, region_at(r)));
+    qsort(all.points, all.n, sizeof *all.points, compare_points);
+    *ret = all.points;
+    *ret_n = all.n;
     return ERR_OK;
+}
+
+/* --- of another generation ---------------------------------------------------------------------------------------- */
+
+void metrics_fold(Slot *into, const Slot *from) {
+    size_t n = MIN_OF(__atomic_load_n(&from->series_n, __ATOMIC_ACQUIRE), (uint32_t)SLOT_SERIES_MAX);
+    for (size_t i = 0; i < n; i++) {
+        const Series *old = &from->series[i];
+        MetricKind kind = METRIC_TABLE[old->metric].kind;
+        if (kind != METRIC_COUNTER && kind != METRIC_HISTOGRAM)
+            continue;
+        Series *series = series_placed(into, old->metric, old->labels, old->labels_n);
+        add_u64(&series->value, load_u64(&old->value));
+        add_u64(&series->sum, load_u64(&old->sum));
+        for (size_t b = 0; b < BUCKETS_MAX; b++)
+            add_u64(&series->buckets[b], load_u64(&old->buckets[b]));
+    }
+}
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ ((const uint8_t *)bytes)[i]) * 1099511628211ULL; /* FNV-1a */
+    return hash;
+}
+
+uint64_t metrics_layout(void) {
+    uint64_t hash = 14695981039346656037ULL;
+    for (size_t i = 0; i < METRIC_COUNT; i++) {
+        const Metric *metric = &METRIC_TABLE[i];
+        size_t n;
+        const int64_t *bounds = metric_bounds(metric->bounds, &n);
+        hash = mix(hash, metric->name, strlen(metric->name) + 1);
+        hash = mix(hash, metric->unit, strlen(metric->unit) + 1);
+        hash = mix(hash, &metric->kind, sizeof metric->kind);
+        hash = mix(hash, bounds, n * sizeof *bounds);
+    }
+    return hash;
 }
 
 bool metric_label_next(Str *rest, Str *name, Str *value, bool *is_number) {

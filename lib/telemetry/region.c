@@ -7,25 +7,57 @@
 #include "telemetry/region.h"
 
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { HEADER = 4 };
+
+/* Nobody has more; a predecessor that says so is not believed. */
+#define SLOTS_MAX      4096
+#define RING_BYTES_MAX ((size_t)1 << 30)
 
 static size_t region_size(size_t n_slots, size_t ring_bytes) {
     return sizeof(Region) + n_slots * sizeof(Slot) + n_slots * ring_bytes;
 }
 
-Region *region_new(size_t n_slots, size_t ring_bytes) {
+/* What the numbers in it mean is decided by these. */
+static uint64_t region_layout(void) {
+    return metrics_layout() ^ (sizeof(Region) << 40) ^ (sizeof(Slot) << 16) ^ offsetof(Slot, series);
+}
+
+static Region *map(int fd, size_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+/* A file in memory and not an anonymous mapping, so that it can be handed to a successor. */
+Region *region_new(size_t n_slots, size_t ring_bytes, int *ret_fd) {
     size_t power = 64 * 1024;
     while (power < ring_bytes)
         power *= 2;
-    void *p = mmap(NULL, region_size(n_slots, power), PROT_READ | PROT_WRITE,
-                   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
+    size_t size = region_size(n_slots, power);
+    int fd = memfd_create("usher-telemetry", MFD_CLOEXEC);
+    Region *region = fd >= 0 && ftruncate(fd, (off_t)size) == 0 ? map(fd, size) : NULL;
+    if (region == NULL) {
+        if (fd >= 0)
+            close(fd);
         return NULL;
-    Region *region = p;
+    }
+    region->layout = region_layout();
     region->n_slots = n_slots;
     region->ring_bytes = power;
+    *ret_fd = fd;
     return region;
+}
+
+Region *region_map(int fd) {
+    struct stat info;
+    Region head;
+    if (fstat(fd, &info) != 0 || pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
+        head.layout != region_layout() || head.n_slots > SLOTS_MAX || head.ring_bytes > RING_BYTES_MAX ||
+        (uint64_t)info.st_size != region_size(head.n_slots, head.ring_bytes))
+        return NULL;
+    return map(fd, (size_t)info.st_size);
 }
 
 void region_free(Region *region) {

@@ -49,6 +49,7 @@ typedef struct Slot {
 } Slot;
 
 typedef struct Region {
+    uint64_t layout;            /* what another build must share to read this: region_layout */
     size_t n_slots, ring_bytes; /* a power of two */
     int64_t began_unix_ns;
     uint32_t started; /* every worker has served once */
@@ -56,8 +57,11 @@ typedef struct Region {
     Slot slots[];
 } Region;
 
-/** Shared and zeroed. ring_bytes becomes a power of two. NULL: the system refuses. */
-Region *region_new(size_t n_slots, size_t ring_bytes);
+/** Shared and zeroed, with a descriptor by which another program can map it (the caller's to close). ring_bytes becomes
+ *  a power of two. NULL: the system refuses. */
+Region *region_new(size_t n_slots, size_t ring_bytes, int *ret_fd);
+/** A predecessor's. NULL: it is none, or of another layout. */
+Region *region_map(int fd);
 void region_free(Region *region);
 uint8_t *region_ring_bytes(Region *region, size_t slot);
 
@@ -73,6 +77,10 @@ size_t ring_fill(const Region *region, size_t slot);
 
 /* metrics.c: the cache knows series of the slot before. */
 void metrics_forget(void);
+/** Adds the counters and histograms of one slot to another's. What finds no place counts as overflow. */
+void metrics_fold(Slot *into, const Slot *from);
+/** Changes whenever a series of one build would mean something else in another. */
+uint64_t metrics_layout(void);
 
 static inline uint64_t load_u64(const uint64_t *p) {
     return __atomic_load_n(p, __ATOMIC_RELAXED);

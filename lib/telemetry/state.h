@@ -14,8 +14,14 @@ typedef struct CollectorUrl {
     int port;
 } CollectorUrl;
 
+/* Predecessors that may still count; more than a few hand-overs within one drain are not meant to happen. */
+#define FORMERS_MAX 8
+
 typedef struct TelemetryState {
-    Region *region; /* NULL: not opened, or disabled nothing is recorded */
+    Region *region; /* NULL: not opened, or disabled nothing is recorded; its last slot holds what was folded into it */
+    Region *formers[FORMERS_MAX];
+    size_t n_formers;
+    bool succeeded; /* a successor reports our counts too */
     Slot *slot;     /* NULL: not attached */
     size_t slot_at;
     TelemetryConfig config;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/log.h"
-#include "telemetry/state.h"
+#include "telemetry/former.h"
 
 /* An encoded span is about this long. */
 #define SPAN_BYTES 384
@@ -72,7 +72,9 @@ Err telemetry_open(const TelemetryConfig *config, const TelemetryRole *roles) {
     for (const TelemetryRole *role = roles; role->name != NULL; role++)
         n += (size_t)MAX_OF(role->count, 0);
     size_t spans = (size_t)MAX_OF(config->queue_max, 16);
-    state.region = region_new(n, state.traces.url.p == NULL && state.logs.url.p == NULL ? 1 : spans * SPAN_BYTES);
+    int fd;
+    state.region =
+        region_new(n + 1, state.traces.url.p == NULL && state.logs.url.p == NULL ? 1 : spans * SPAN_BYTES, &fd);
     if (state.region == NULL)
         return ERR_NO_MEMORY;
     state.region->began_unix_ns = telemetry_unix_ns();
@@ -80,6 +82,10 @@ Err telemetry_open(const TelemetryConfig *config, const TelemetryRole *roles) {
     for (const TelemetryRole *role = roles; role->name != NULL; role++)
         for (int i = 0; i < role->count; i++, slot++)
             *slot = (Slot){.role = role->name, .index = i};
+    *slot = (Slot){.role = "former", .index = -1};
+    formers_take(&state);
+    if (former_offer(fd) != ERR_OK)
+        close(fd); /* a successor will count from nothing */
     state.recording = !config->disabled;
     state.tracing = state.recording && state.traces.url.p != NULL;
     telemetry = state;
@@ -87,8 +93,10 @@ Err telemetry_open(const TelemetryConfig *config, const TelemetryRole *roles) {
 }
 
 void telemetry_close(void) {
-    if (telemetry.region != NULL)
+    if (telemetry.region != NULL) { /* what was inherited before the first opening stays */
         log_set_observer(NULL);
+        formers_done(&telemetry);
+    }
     region_free(telemetry.region);
     telemetry = (TelemetryState){0};
     metrics_forget();
@@ -141,12 +149,20 @@ void telemetry_started(void) {
         __atomic_store_n(&telemetry.region->started, 1, __ATOMIC_RELAXED);
 }
 
+bool telemetry_has_started(void) {
+    return telemetry.region != NULL && __atomic_load_n(&telemetry.region->started, __ATOMIC_RELAXED) != 0;
+}
+
 bool telemetry_traces(void) {
     return telemetry.tracing;
 }
 
 bool telemetry_samples(const Trace *trace, bool continued) {
     return telemetry.tracing && sampler_decides(&telemetry.config.sampler, trace, continued);
+}
+
+void telemetry_succeeded(void) {
+    telemetry.succeeded = true;
 }
 
 size_t telemetry_others_alive(void) {

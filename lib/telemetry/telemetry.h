@@ -45,10 +45,15 @@ void telemetry_beat(bool ready, bool draining);
 #define TELEMETRY_SILENCE_MS 10000
 /** Every worker serves: /health/startup is 200 from now on. */
 void telemetry_started(void);
+bool telemetry_has_started(void);
+/** What /health/ready answers: every worker that serves is well. */
+bool telemetry_is_ready(void);
 /** True when spans are to be recorded at all. */
 bool telemetry_traces(void);
 /** Is this trace, which came with a traceparent (continued) or is new, to be recorded? */
 bool telemetry_samples(const Trace *trace, bool continued);
+/** A successor serves: it reports our counts with its own, so this process exports no more metrics. */
+void telemetry_succeeded(void);
 /** How many other attached workers are alive. */
 size_t telemetry_others_alive(void);
 

@@ -228,6 +228,8 @@ def template():
 class Serve(Usher):
     """`usher serve` on a Cluster: what a system administrator runs, without the care that `usher dev` takes of its Postgres."""
 
+    pass_fds = ()
+
     def __init__(self, cluster, env=None):
         self.cluster = cluster
         self.port = free_port()
@@ -247,7 +249,8 @@ class Serve(Usher):
         return self.cluster.sql(text, *values)
 
     def start(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env)
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.env,
+                                        pass_fds=self.pass_fds)
         seen = []
 
         def read(stream=self.process.stdout):

@@ -187,6 +187,29 @@ static void many_arenas(void **state) {
     }
 }
 
+/* One with much waits for memory that is not there; those with little go on, and so does it once there is room. */
+static void the_budget_refuses_the_large_only(void **state) {
+    (void)state;
+    size_t before = arena_total();
+    Arena *large = arena_new((size_t)8 << 20), *other = arena_new((size_t)8 << 20), *small = arena_new(1 << 20);
+    arena_set_budget(before + ((size_t)1 << 20));
+    char *grown = arena_alloc_raw(large, 900000);
+    assert_true(grown != NULL);
+    assert_true(arena_alloc_raw(large, 200000) == NULL);
+    assert_true(arena_grow(large, grown, 900000, 1100000) == NULL);
+    assert_true(arena_alloc_raw(other, 200000) == NULL);
+    for (int i = 0; i < 10; i++)
+        assert_true(arena_alloc_raw(small, 12000) != NULL);
+    assert_true(arena_total() >= before + 1020000);
+    arena_reset(large);
+    assert_true(arena_alloc_raw(other, 800000) != NULL);
+    arena_free(large);
+    arena_free(other);
+    arena_free(small);
+    arena_set_budget(0);
+    assert_int_equal(arena_total(), before);
+}
+
 #ifdef USHER_ASAN
 #include <sanitizer/asan_interface.h>
 static void the_sanitizer_sees_overruns_and_late_uses(void **state) {
@@ -213,6 +236,7 @@ int main(void) {
         cmocka_unit_test(each_allocation_fails_once),
         cmocka_unit_test(heap_blocks_are_zeroed),
         cmocka_unit_test(many_arenas),
+        cmocka_unit_test(the_budget_refuses_the_large_only),
 #ifdef USHER_ASAN
         cmocka_unit_test(the_sanitizer_sees_overruns_and_late_uses),
 #endif

@@ -35,6 +35,7 @@ static const struct {
      OK(5, "") OK_CLOSE(5, "hello"), false},
     {"a handler that says nothing", GET("/silent"), "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
      true},
+    {"an arena that is used up", GET("/greedy"), "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", true},
     {"a body over its limit", GET("/overfull"), "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", true},
 
     {"a body", POST("/echo", 5) "hello" GET_CLOSE("/hello"), OK(5, "hello") OK_CLOSE(5, "hello"), false},

@@ -166,6 +166,10 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
     } else if (path_is(req, "/overfull")) {
         wire_text(res, "x");
         (void)buf_reserve(&res->body, (size_t)1 << 40);
+    } else if (path_is(req, "/greedy")) {
+        while (arena_alloc_raw(req->ctx->arena, 1024) != NULL || arena_alloc_raw(req->ctx->arena, 1) != NULL)
+            ;
+        res->status = 503;
     } else if (path_is(req, "/trace")) {
         char text[TRACEPARENT_LEN];
         trace_format(&req->ctx->trace, text);
