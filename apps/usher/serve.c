@@ -156,7 +156,7 @@ static Err start_jobs(Worker *worker) {
 }
 
 static void drain_jobs(Worker *worker) {
-    observe_draining();
+    observe_draining(worker);
     jobs_drain(worker);
 }
 
