@@ -8,6 +8,7 @@
     X(serve)                                                                                                           \
     X(gateway)                                                                                                         \
     X(bus)                                                                                                             \
+    X(jobs)                                                                                                            \
     X(dev)                                                                                                             \
     X(reset)                                                                                                           \
     X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version) X(help)

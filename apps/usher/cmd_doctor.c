@@ -78,7 +78,7 @@ static void check_server(Doctor *doctor, const Context *context, PGconn *conn) {
                     "SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity WHERE "
                     "backend_type = 'client backend')",
                     NULL);
-    int64_t needed = 3 * (doctor->settings->http_workers + 2);
+    int64_t needed = 3 * (doctor->settings->http_workers + 2) + 4 * doctor->settings->jobs_workers;
     if (spare.p != NULL)
         found(doctor, strtoll(spare.p, NULL, 10) >= needed ? FINE : WARNING, context->name,
               SAY(doctor, "%.*s free connections, %lld needed by one usher", STR_ARG(spare), (long long)needed),

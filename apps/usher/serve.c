@@ -5,6 +5,7 @@
  *   gateway  stands in front of the old and the new side: gateway_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
+ *   jobs     runs the contexts' background work: boards.c
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
  */
 #include "api/jsonapi.h"
@@ -17,6 +18,7 @@
 #include "telemetry/telemetry.h"
 #include "usher/amqp.h"
 #include "usher/app.h"
+#include "usher/boards.h"
 #include "usher/gateway_role.h"
 #include "usher/listeners.h"
 #include "usher/observe.h"
@@ -171,6 +173,23 @@ static Err start_consume(Worker *worker) {
     return observe_start(worker, &self.app, NULL);
 }
 
+/* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
+#define JOBS_WRITERS 2
+
+static Err start_jobs(Worker *worker) {
+    listeners_close_but(NULL, 0);
+    observe_attach(worker);
+    TRY(app_open_wide(&self.app, worker->loop, worker->settings,
+                      (const char *const[]){"events", "users", "tickets", "jobs", NULL}, JOBS_WRITERS));
+    TRY(jobs_start(worker, &self.app));
+    return observe_start(worker, &self.app, NULL);
+}
+
+static void drain_jobs(Worker *worker) {
+    observe_draining(worker);
+    jobs_drain(worker);
+}
+
 static Err start_telemetry(Worker *worker) {
     listeners_close_but("admin", worker->index);
     return observe_process_start(worker);
@@ -220,6 +239,14 @@ static Err check_declarations(void) {
         if (context_verify(*context, &mistakes) == 0)
             continue;
         LOG_E(NULL, "declarations contradict each other", F_C("context", (*context)->name),
+              F_STR("mistakes", buf_str(&mistakes)));
+        return ERR_INTERNAL;
+    }
+    for (const JobBoard *const *board = BOARDS; *board != NULL; board++) {
+        Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+        if (jobs_verify(*board, &mistakes) == 0)
+            continue;
+        LOG_E(NULL, "jobs contradict their declarations", F_C("context", (*board)->context->name),
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
@@ -319,6 +346,11 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .count = count_of(settings, "consume", 1),
          .start = start_consume,
          .drain = drain_loops,
+         .reload = reload_worker},
+        {.name = "jobs",
+         .count = count_of(settings, "jobs", settings->jobs_workers),
+         .start = start_jobs,
+         .drain = drain_jobs,
          .reload = reload_worker},
         {.name = "telemetry",
          .count = observe_process_count(settings),

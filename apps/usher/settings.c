@@ -22,9 +22,9 @@ static Err check_role_names(Ctx *ctx, Str value) {
     while (rest.p != NULL) {
         Str role = str_trim(str_cut(&rest, ','), " ");
         if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
-            !str_eq_c(role, "gateway"))
+            !str_eq_c(role, "jobs") && !str_eq_c(role, "gateway"))
             return ctx_problem(ctx, ERR_INVALID, "ROLES",
-                               "there is no role \"%.*s\"; roles are http, relay, consume, gateway", STR_ARG(role));
+                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway", STR_ARG(role));
     }
     return ERR_OK;
 }
@@ -90,6 +90,11 @@ const Setting SETTINGS[] = {
      .fallback = "classic",
      .check = check_amqp_queue_type,
      .doc = "classic (as the old system declares them) or quorum; an existing queue of the other type is refused."},
+    {.env = "JOBS_DATABASE_URL",
+     .kind = SETTING_URL,
+     .offset = S(jobs_database_url),
+     .secret = true,
+     .doc = "Postgres of jobs that belong to no context; default DATABASE_URL. A context's jobs are in its own."},
     {.env = "SET_ROLE",
      .kind = SETTING_BOOL,
      .offset = S(set_role),
@@ -155,7 +160,7 @@ const Setting SETTINGS[] = {
     {.env = "ROLES",
      .kind = SETTING_TEXT,
      .offset = S(roles),
-     .fallback = "http,relay,consume",
+     .fallback = "http,relay,consume,jobs",
      .check = check_role_names,
      .doc = "Which kinds of worker this machine runs."},
     {.env = "LOG_LEVEL",
@@ -266,6 +271,34 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 10000,
      .doc = "Messages consumed in one commit."},
+    {.env = "JOBS_WORKERS",
+     .kind = SETTING_INT,
+     .offset = S(jobs_workers),
+     .fallback = "1",
+     .min = 1,
+     .max = 64,
+     .doc = "How many single-threaded workers run jobs here."},
+    {.env = "JOBS_POLL",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_poll_ms),
+     .fallback = "1s",
+     .min = 10,
+     .max = 3600000,
+     .doc = "How often queues of jobs are looked at besides being woken by NOTIFY."},
+    {.env = "JOBS_HEARTBEAT",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_heartbeat_ms),
+     .fallback = "5s",
+     .min = 50,
+     .max = 600000,
+     .doc = "How often a worker that runs jobs says that it lives."},
+    {.env = "JOBS_RESCUE_AFTER",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_rescue_ms),
+     .fallback = "30s",
+     .min = 500,
+     .max = 3600000,
+     .doc = "A worker silent for so long has died; its jobs are given to others. Several heartbeats."},
     {.env = "RESTART_INTENSITY",
      .kind = SETTING_INT,
      .offset = S(restart_intensity),

@@ -7,7 +7,8 @@
 #include "runtime/config.h"
 
 typedef struct Settings {
-    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url;
+    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url,
+        jobs_database_url;
     Str listen;
     int64_t http_workers;
     Str roles;
@@ -18,6 +19,7 @@ typedef struct Settings {
     int64_t inbox_keep_ms;
     bool database_pooled;
     int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
+    int64_t jobs_workers, jobs_poll_ms, jobs_heartbeat_ms, jobs_rescue_ms;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
     Str gateway_listen, legacy_url, new_url, gateway_routes, gateway_trusted_proxies;
