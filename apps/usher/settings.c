@@ -24,7 +24,8 @@ static Err check_role_names(Ctx *ctx, Str value) {
         if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
             !str_eq_c(role, "jobs") && !str_eq_c(role, "gateway"))
             return ctx_problem(ctx, ERR_INVALID, "ROLES",
-                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway", STR_ARG(role));
+                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway",
+                               STR_ARG(role));
     }
     return ERR_OK;
 }
