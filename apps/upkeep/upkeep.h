@@ -9,8 +9,11 @@
 
 /** Answers kept under idempotency keys, a day after they were given. */
 extern const JobKind KEYS_PRUNE;
-/** Ids of messages that have had their effect, once no repetition can be so old. */
+/** Ids of messages that have had their effect, once no repetition can be so old: older than upkeep_keep_inbox says. */
 extern const JobKind INBOX_PRUNE;
+#define UPKEEP_INBOX_KEEP_MS (INT64_C(30) * 24 * 3600 * 1000) /* where nothing is said: a relay down for a month */
+/** Before jobs run. */
+void upkeep_keep_inbox(int64_t keep_ms);
 
 /** The queue that they and JOBS_PRUNE run in, as a row of a board's queues. */
 #define UPKEEP_QUEUE                                                                                                   \

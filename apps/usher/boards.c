@@ -46,6 +46,7 @@ static struct {
 Err jobs_start(Worker *worker, App *app) {
     const Settings *settings = worker->settings;
     char host[64] = "?";
+    upkeep_keep_inbox(settings->inbox_keep_ms);
     (void)gethostname(host, sizeof host - 1);
     (void)snprintf(self.name, sizeof self.name, "%s:%d", host, (int)getpid());
     for (const JobBoard *const *board = BOARDS; *board != NULL; board++) {

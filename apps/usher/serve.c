@@ -166,8 +166,7 @@ static Err start_consume(Worker *worker) {
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
                                .batch = (size_t)settings->consumer_batch,
-                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
-                               .inbox_keep_ms = settings->inbox_keep_ms};
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms)};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
