@@ -41,7 +41,7 @@ endif
 PG_INCLUDE := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
 VERSION  := 0.1.0
 CPPFLAGS := -DUSHER_VERSION='"$(VERSION)"' -Ilib -Iapps -I$(B)/gen -I$(PG_INCLUDE)
-LDLIBS   := -lpq -luv -lssl -lcrypto -lnghttp2 -l:libboost_context.a -lseccomp -lpthread
+LDLIBS   := -lpq -luv -lssl -lcrypto -lnghttp2 -l:libboost_context.a -lseccomp -lpthread -lm
 
 # Lowest layer first. A folder may use those before it (tools/check-layers holds the exact rows).
 LAYERS := lib/base lib/runtime lib/json lib/tls lib/http lib/amqp lib/pg lib/telemetry lib/resource lib/bus lib/jobs lib/api \

@@ -5,10 +5,21 @@
  *   worker      gateway_new            routes, upstreams; then gateway_serve is the server's handler
  *               gateway_reload         other routes, without a request lost
  *
- * Hooks for stages and mirrors: gateway.h.
+ *
+ * Hooks for stages and mirrors: gateway.h; what usher hooks there: switch.h in the gateway workers, shadow.h in workers of
+ * their own, board.h between them.
  */
 #pragma once
+#include "api_gateway/bounds.h"
+#include "api_gateway/forced.h"
 #include "api_gateway/gateway.h"
+#include "api_gateway/redact.h"
+#include "api_gateway/shadow.h"
+#include "api_gateway/switch.h"
+#include "resource/resource.h"
+
+/** Schema gateway: differences, stages, counts. */
+extern const Context GATEWAY_CONTEXT;
 
 typedef struct GatewayShared GatewayShared;
 

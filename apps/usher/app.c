@@ -4,6 +4,7 @@
 #include "usher/app.h"
 
 #include "api/jsonapi.h"
+#include "api_gateway/api_gateway.h"
 #include "core_events/core_events.h"
 #include "core_tickets/core_tickets.h"
 #include "core_users/core_users.h"
@@ -16,7 +17,13 @@
 #define BUS_WRITERS 4
 
 const Context *const CONTEXTS[] = {
-    &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, &JOBS_CONTEXT, NULL,
+    &CORE_EVENTS_CONTEXT,
+    &CORE_USERS_CONTEXT,
+    &CORE_TICKETS_CONTEXT,
+    &BUS_CONTEXT,
+    &JOBS_CONTEXT,
+    &GATEWAY_CONTEXT,
+    NULL,
 };
 _Static_assert(ARRAY_LEN(CONTEXTS) <= CONTEXTS_MAX, "raise CONTEXTS_MAX");
 
@@ -80,7 +87,7 @@ Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *co
     if (app->arena == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; CONTEXTS[i] != NULL; i++)
-        if (contexts == NULL || is_wanted(contexts, CONTEXTS[i]->name))
+        if (contexts == NULL ? CONTEXTS[i] != &GATEWAY_CONTEXT : is_wanted(contexts, CONTEXTS[i]->name))
             TRY(open_context(app, CONTEXTS[i], i));
     PgPool *bus = app_pool(app, "bus");
     if (bus == NULL)

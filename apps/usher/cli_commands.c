@@ -16,13 +16,15 @@ const Command COMMANDS[] = {
          "this one; should it not serve within\nHANDOVER_TIMEOUT, this one goes on. Sockets that systemd passes as "
          "http or "
          "admin (sd_listen_fds) are served\ninstead of LISTEN and ADMIN_LISTEN."},
-    {ROW(gateway), .arguments = "[check]", .arguments_max = 1, .subcommands = "check",
+    {ROW(gateway), .arguments = "[check|record]", .arguments_max = 1, .subcommands = "check record",
      .brief = "stand in front of the old system, and pass its traffic on unchanged",
      .doc =
          "Serves GATEWAY_LISTEN and passes every request on to LEGACY_URL, or to the side that GATEWAY_ROUTES and the "
          "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
          "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
-         "each route"},
+         "each route\n"
+         "record  serves, and writes what passes to --to FILE in the recordings' format, secret and personal values "
+         "redacted"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "
@@ -53,6 +55,25 @@ const Command COMMANDS[] = {
             "of the\n"
             "recorded ones, and prints a readable difference per exchange. Exit 1 on a difference that --expect does "
             "not name."},
+    {ROW(diffs), .arguments = "list|show|explain|expect|resolve|export [ID]", .arguments_min = 1, .arguments_max = 2,
+     .subcommands = "list show explain expect resolve export",
+     .brief = "what differs between the old side and the new, by cause",
+     .doc = "list     every cause with its count, and how much was compared and skipped on each route\n"
+            "show     one cause with its samples; explain says what it means and what to do\n"
+            "expect   names a difference as wanted: --reason, --owner, --until; from then on it counts again\n"
+            "resolve  says that it is mended; if it comes again it is listed again\n"
+            "export   samples as a recording for `usher replay`; secret and personal values are redacted"},
+    {ROW(cutover), .arguments = "status|plan|shadow|canary|promote|rollback|retire|sign [CONTEXT] [reads|writes]",
+     .arguments_min = 1, .arguments_max = 3, .subcommands = "status plan shadow canary promote rollback retire sign",
+     .brief = "move a context's reads or writes from the old side to the new, and back",
+     .doc = "status    the stage of everything, the last changes, what the gateways see\n"
+            "plan      the next step, what it will do, and which of its gates do not hold\n"
+            "shadow    mirror reads to the new side and compare; clients get the old answers\n"
+            "canary    --percent of the callers are answered by the new side\n"
+            "promote   all are. Refused unless every gate holds, or --force with a --reason\n"
+            "rollback  the old side answers again, at once; stage shadow, or legacy with --legacy\n"
+            "retire    says when it ends (--gone), then answers 410\n"
+            "sign      a header with which a tester chooses the side of single requests: sign new|legacy"},
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
             "off."},

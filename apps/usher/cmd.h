@@ -11,7 +11,9 @@
     X(jobs)                                                                                                            \
     X(dev)                                                                                                             \
     X(reset)                                                                                                           \
-    X(seed) X(migrate) X(routes) X(replay) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version) X(help)
+    X(seed)                                                                                                            \
+    X(migrate) X(routes) X(replay) X(diffs) X(cutover) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version)  \
+        X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

@@ -14,6 +14,7 @@ const Option OPTIONS_gateway[] = {
     {"new", OPTION_TEXT, "URL", "instead of NEW_URL"},
     {"routes", OPTION_TEXT, "FILE", "instead of GATEWAY_ROUTES"},
     {"config", OPTION_TEXT, "FILE", "instead of USHER_CONFIG: a file of NAME=value lines, read again on SIGHUP"},
+    {"to", OPTION_TEXT, "FILE", "record: where to (default: recorded.json)"},
     {"json", OPTION_FLAG, NULL, "check: explain in JSON"},
     {.name = NULL},
 };
@@ -34,11 +35,8 @@ static int check(Invocation *call, const Settings *settings) {
 int cmd_gateway(Invocation *call) {
     static const struct {
         const char *option, *setting;
-    } names[] = {{"listen", "GATEWAY_LISTEN"},
-                 {"legacy", "LEGACY_URL"},
-                 {"new", "NEW_URL"},
-                 {"routes", "GATEWAY_ROUTES"},
-                 {"config", "USHER_CONFIG"}};
+    } names[] = {{"listen", "GATEWAY_LISTEN"}, {"legacy", "LEGACY_URL"},   {"new", "NEW_URL"},
+                 {"routes", "GATEWAY_ROUTES"}, {"config", "USHER_CONFIG"}, {"to", "GATEWAY_RECORD"}};
     Settings settings;
     int status;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -46,14 +44,18 @@ int cmd_gateway(Invocation *call) {
         if (value != NULL && setenv(names[i].setting, value, 1) != 0)
             return cli_fail(call->ctx, 2, "gateway");
     }
-    if (setenv("ROLES", "gateway", 1) != 0)
+    bool records = call->argument_count == 1 && strcmp(call->arguments[0], "record") == 0;
+    if (setenv("ROLES", "gateway", 1) != 0 ||
+        (records && (setenv("GATEWAY_RECORD", "recorded.json", 0) != 0 || setenv("GATEWAY_WORKERS", "1", 1) != 0)))
         return cli_fail(call->ctx, 2, "gateway");
     if (!cli_settings(call, &settings, &status))
         return status;
     if (call->argument_count == 1 && strcmp(call->arguments[0], "check") == 0)
         return check(call, &settings);
-    if (call->argument_count == 1) {
-        err_printf("gateway: there is no \"%s\"; say `usher gateway` or `usher gateway check`\n", call->arguments[0]);
+    if (call->argument_count == 1 && !records) {
+        err_printf(
+            "gateway: there is no \"%s\"; say `usher gateway`, `usher gateway check` or `usher gateway record`\n",
+            call->arguments[0]);
         return 2;
     }
     return serve_run(&settings, NULL);

@@ -11,6 +11,7 @@
 #include "usher/dev_data.h"
 #include "usher/files.h"
 #include "usher/replay.h"
+#include "usher/replay_tally.h"
 
 const Option OPTIONS_replay[] = {
     {"against", OPTION_TEXT, "URL", "the server (default: http://127.0.0.1:5000)"},
@@ -19,6 +20,10 @@ const Option OPTIONS_replay[] = {
     {"expect", OPTION_TEXT, "FILE", "wanted differences, e.g. contracts/exceptions.json"},
     {"settle", OPTION_TEXT, "TIME", "how long an answer may take to become equal behind a message (default: 5s)"},
     {"pause", OPTION_TEXT, "TIME", "how long to wait where the recorder waited for messages (default: 250ms)"},
+    {"speed", OPTION_TEXT, "PERCENT",
+     "keep the pace of a recording that has times (at_ms): 100 as recorded, 200 twice as fast"},
+    {"count", OPTION_FLAG, NULL,
+     "add what was compared to the gateway's counts, so that rare routes have enough for its gates"},
     {"json", OPTION_FLAG, NULL, "print JSON"},
     {.name = NULL},
 };
@@ -89,6 +94,11 @@ static Err target_of(Invocation *call, ReplayTarget *ret) {
     if ((settle != NULL && config_parse_duration(str_c(settle), &ret->settle_ms) != ERR_OK) ||
         (pause != NULL && config_parse_duration(str_c(pause), &ret->pause_ms) != ERR_OK))
         return ctx_problem(call->ctx, ERR_INVALID, "settle", "--settle and --pause take times such as 250ms or 5s");
+    uint64_t speed = 0;
+    const char *speed_text = option_text(call, "speed");
+    if (speed_text != NULL && (str_to_u64(str_c(speed_text), 100000, &speed) != ERR_OK || speed == 0))
+        return ctx_problem(call->ctx, ERR_INVALID, "speed", "--speed takes a percentage: 100 is the recorded pace");
+    ret->speed_percent = (int64_t)speed;
     return ERR_OK;
 }
 
@@ -148,6 +158,7 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
                       Expectations *expectations, Tally *tally) {
     for (int i = 0; i < call->argument_count; i++) {
         ReplayResult result;
+        ReplayTally *counts = target->data;
         if (reset_settings != NULL)
             TRY(app_reset(call->ctx, reset_settings));
         TRY(replay_scenario(call->ctx, call->arguments[i], target, &result));
@@ -159,7 +170,11 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
                 tally->expected++;
             else
                 tell(tally, row);
+            if (counts != NULL && !is_expected(expectations, row))
+                replay_tally_differs(counts, row->exchange);
         }
+        if (counts != NULL)
+            replay_tally_end(counts);
         if (tally->json == NULL)
             out_printf("%-24.*s %4zu exchanges, %zu differ, %zu of them expected\n", STR_ARG(result.name),
                        result.exchanges, result.differing, result.differing - (tally->unexpected - before));
@@ -175,9 +190,16 @@ int cmd_replay(Invocation *call) {
     int status;
     const char *directory = option_text(call, "data") == NULL ? "var" : option_text(call, "data");
     bool resets = option_flag(call, "reset");
+    ReplayTally *counts = NULL;
     if (target_of(call, &target) != ERR_OK ||
         read_expectations(call->ctx, option_text(call, "expect"), &expectations) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");
+    if (option_flag(call, "count")) {
+        if (replay_tally_new(call->ctx, &counts) != ERR_OK)
+            return cli_fail(call->ctx, 2, "replay");
+        target.compared = replay_tally_compared;
+        target.data = counts;
+    }
     if (resets && dev_data_environment(call->ctx, directory) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");
     if (resets && !cli_settings(call, &settings, &status))
@@ -193,6 +215,8 @@ int cmd_replay(Invocation *call) {
     }
     if (replay_all(call, resets ? &settings : NULL, &target, &expectations, &tally) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");
+    if (counts != NULL && (status = replay_tally_write(call, counts)) != 0)
+        return status;
     if (tally.json != NULL) {
         json_array_end(&w);
         json_name(&w, STR("expected_but_equal"));

@@ -14,6 +14,7 @@
 #include "usher/listeners.h"
 #include "usher/observe.h"
 #include "usher/settings_file.h"
+#include "usher/shadow_role.h"
 
 enum { ROUTES_FILE_MAX = 4 << 20, OPTIONS_BYTES = 16 << 20, GATEWAY_ARENA_BYTES = 2 << 20 };
 
@@ -174,6 +175,7 @@ Err gateway_role_start(Worker *worker) {
     listeners_close_but("gateway", worker->index);
     observe_attach(worker);
     TRY(open_gateway(worker, settings));
+    TRY(shadow_role_hook(worker, self.gateway));
     HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT,
                                  .handler = gateway_serve,
                                  .data = self.gateway,
@@ -204,6 +206,7 @@ Err gateway_role_reload(Worker *worker) {
 }
 
 static void on_drained(void *data) {
+    shadow_role_unhook();
     gateway_free(self.gateway); /* what the access log holds is written */
     self.gateway = NULL;
     worker_drained(data);

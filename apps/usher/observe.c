@@ -81,7 +81,7 @@ static bool serves_clients(const char *role) {
 
 Err observe_prepare(const Settings *settings, const Role *roles) {
     static Arena *arena; /* the URLs composed here are used as long as the process lives */
-    static TelemetryRole telemetry_roles[8];
+    static TelemetryRole telemetry_roles[16];
     size_t n = 0;
     for (const Role *role = roles; role->name != NULL; role++, n++) {
         ASSERT(n + 1 < ARRAY_LEN(telemetry_roles));

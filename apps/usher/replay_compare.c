@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "api_gateway/api_gateway.h"
 #include "usher/replay.h"
 
 #define CANONICAL_MAX        (64 * 1024 * 1024)
@@ -150,6 +151,8 @@ Err replay_compare(Arena *arena, const Expected *want, const HttpAnswer *got, Bu
     Str w, g;
     TRY(without_trace_ids(arena, want->body, &w));
     TRY(without_trace_ids(arena, got->body, &g));
+    if (str_find(w, STR(REDACTED_SIGN)) >= 0) /* a sample that `usher diffs export` wrote */
+        TRY(redact_body(arena, g, &g));
     TRY(sorted(arena, w, want->unordered_by, &w));
     TRY(sorted(arena, g, want->unordered_by, &g));
     if (!str_eq(w, g)) {

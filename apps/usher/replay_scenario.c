@@ -20,6 +20,7 @@ typedef struct Scenario {
     Ids ids;
     ReplayResult *result;
     bool may_settle;
+    int64_t began_ms, first_ms; /* here, and as recorded; for the pace */
 } Scenario;
 
 static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAnswer *got) {
@@ -118,11 +119,26 @@ static Err report(Scenario *s, int64_t index, const Json *exchange, Str lines) {
     return ERR_OK;
 }
 
+/* At the recorded pace, or so many times it. */
+static void keep_pace(Scenario *s, const Json *exchange) {
+    int64_t at_ms = json_i64(json_member(exchange, "at_ms"), -1);
+    if (s->target->speed_percent == 0 || at_ms < 0)
+        return;
+    if (s->began_ms == 0) {
+        s->began_ms = clock_mono_ms();
+        s->first_ms = at_ms;
+    }
+    int64_t wait_ms = s->began_ms + (at_ms - s->first_ms) * 100 / s->target->speed_percent - clock_mono_ms();
+    if (wait_ms > 0)
+        clock_sleep_ms(wait_ms);
+}
+
 static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
     const Json *request = json_member(exchange, "request");
     Str method = json_text(json_member(request, "method"));
     if (str_eq_c(method, "-") || json_is_null(json_member(exchange, "response")))
         return ERR_OK; /* a note of the recorder's, no HTTP */
+    keep_pace(s, exchange);
     bool settles = json_member(exchange, "settled_after_ms") != NULL;
     s->may_settle = s->may_settle || settles;
     bool patient = s->may_settle && str_eq_c(method, "GET");
@@ -143,6 +159,8 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
         arena_reset(arena);
         clock_sleep_ms(AGAIN_AFTER_MS);
     }
+    if (s->target->compared != NULL)
+        s->target->compared(s->target->data, index, request);
     if (settles)
         clock_sleep_ms(s->target->pause_ms);
     return ERR_OK;

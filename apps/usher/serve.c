@@ -3,6 +3,7 @@
  *
  *   http     serves clients on its own listening sockets (listeners.h)
  *   gateway  stands in front of the old and the new side: gateway_role.c
+ *   shadow   beside it: compares what is mirrored, keeps the stages in step with Postgres: shadow_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   jobs     runs the contexts' background work: boards.c
@@ -24,6 +25,7 @@
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
 #include "usher/settings_file.h"
+#include "usher/shadow_role.h"
 #include "usher/tls.h"
 
 #define RELOAD_BYTES (16 * 1024 * 1024)
@@ -170,6 +172,11 @@ static Err start_consume(Worker *worker) {
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
+}
+
+static Err start_shadow(Worker *worker) {
+    listeners_close_but(NULL, 0);
+    return shadow_role_start(worker);
 }
 
 /* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
@@ -336,6 +343,12 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .start = gateway_role_start,
          .drain = gateway_role_drain,
          .reload = gateway_role_reload},
+        {.name = "shadow",
+         .count = shadow_role_count(settings, count_of(settings, "gateway", settings->gateway_workers)),
+         .start = start_shadow,
+         .drain = shadow_role_drain,
+         .reload = reload_worker,
+         .dispensable = true},
         {.name = "relay",
          .count = count_of(settings, "relay", settings->relay_workers),
          .start = start_relay,

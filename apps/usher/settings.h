@@ -9,6 +9,12 @@
 typedef struct Settings {
     Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url,
         jobs_database_url;
+    Str gateway_database_url;
+    int64_t shadow_workers, shadow_queue_bytes, shadow_concurrency, shadow_rechecks, shadow_timeout_ms,
+        shadow_recheck_ms;
+    int64_t shadow_samples;
+    Str shadow_sample, shadow_learn_ids, shadow_redact, canary_key, tester_secret, error_budget, gateway_record;
+    bool shadow_back;
     Str listen;
     int64_t http_workers;
     Str roles;

@@ -69,22 +69,27 @@ const char *http_reason(int status) {
     }
 }
 
+void http_date_format(int64_t unix_seconds, char out[HTTP_DATE_LEN]) {
+    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    char text[40];
+    struct tm tm;
+    time_t at = (time_t)unix_seconds;
+    gmtime_r(&at, &tm);
+    /* strftime would ask the locale for the names. */
+    snprintf(text, sizeof(text), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * (tm.tm_wday % 7),
+             tm.tm_mday % 100, months + 3 * (tm.tm_mon % 12), (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
+             tm.tm_min % 100, tm.tm_sec % 100);
+    memcpy(out, text, HTTP_DATE_LEN);
+}
+
 Str http_date(void) {
-    static char text[40];
+    static char text[HTTP_DATE_LEN];
     static int64_t second = INT64_MIN;
     int64_t now = (clock_now().ticks - TICKS_UNIX_EPOCH) / TICKS_PER_SECOND;
-    if (now != second) {
-        static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-        struct tm tm;
-        time_t at = (time_t)now;
-        gmtime_r(&at, &tm);
-        /* strftime would ask the locale for the names. */
-        snprintf(text, sizeof(text), "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * (tm.tm_wday % 7),
-                 tm.tm_mday % 100, months + 3 * (tm.tm_mon % 12), (tm.tm_year + 1900) % 10000, tm.tm_hour % 100,
-                 tm.tm_min % 100, tm.tm_sec % 100);
-        second = now;
-    }
-    return (Str){text, 29};
+    if (now != second)
+        http_date_format(now, text);
+    second = now;
+    return (Str){text, HTTP_DATE_LEN};
 }
 
 void response_header(Response *res, const char *name, Str value) {

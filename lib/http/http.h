@@ -122,6 +122,9 @@ CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers
 const char *http_reason(int status);
 /** "Mon, 23 Nov 2026 10:00:00 GMT" (RFC 9110 §5.6.7), cached per second. */
 Str http_date(void);
+/** Any point in time in that form (no NUL). */
+#define HTTP_DATE_LEN 29
+void http_date_format(int64_t unix_seconds, char out[HTTP_DATE_LEN]);
 
 typedef CO_FN void (*Handler)(Request *req, Response *res, void *data);
 

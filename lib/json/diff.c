@@ -1,145 +1,39 @@
 /*
- * diff.c - what differs between two documents, said in lines that a person can act on.
+ * diff.c - what differs between two documents.
  *
  * Compares structures, not texts: a moved member or another indent is no difference unless asked for. Numbers are
  * compared as written, or exactly by value; never through a rounded binary or decimal type, since 12.50 against 12.5 is
- * the very thing that must be seen here.
+ * the very thing that must be seen here. Whoever asks sees each difference with its place (diff_text.c writes lines).
+ *
+ * Whatever a list is compared as, none of its elements is forgotten: where a key is missing or stands twice on a side,
+ * elements are compared in order.
  */
 #include "base/map.h"
 #include "json/json.h"
 
-enum { SHOWN_MAX = 160, INDEX_FROM = 32, ARENA_BYTES = 256 << 20 };
-
-/** Where in the documents: a chain through the callers' stacks, so that no path is built unless it is printed. */
-typedef struct Path {
-    const struct Path *up;
-    Str name; /* absent: index */
-    size_t index;
-} Path;
+enum { INDEX_FROM = 32, ARENA_BYTES = 256 << 20, UNKEYED_MAX = 512 };
 
 typedef struct Diff {
     const JsonDiffOptions *options;
     Arena *arena; /* for indexes; NULL until one is needed */
     size_t most, n;
-    Buf *out;
+    JsonDiffVisit visit; /* NULL: only counted, and nothing is asked or learnt */
+    void *data;
 } Diff;
 
-/* --- saying it ---------------------------------------------------------------------------------------------------- */
-
-static void add_path(Buf *out, const Path *path) {
-    if (path == NULL)
-        return;
-    add_path(out, path->up);
-    buf_add_char(out, '/');
-    if (path->name.p == NULL) {
-        buf_add_u64(out, path->index);
-        return;
-    }
-    for (size_t i = 0; i < path->name.n; i++) { /* RFC 6901 §3 */
-        char c = path->name.p[i];
-        if (c == '~' || c == '/')
-            buf_add(out, c == '~' ? STR("~0") : STR("~1"));
-        else
-            buf_add_char(out, c);
-    }
-}
-
-static void add_value(Buf *out, const Json *value) {
-    if (value == NULL)
-        buf_add(out, STR("nothing"));
-    else if (value->kind == JSON_OBJECT_START)
-        buf_printf(out, "an object of %zu", value->count);
-    else if (value->kind == JSON_ARRAY_START)
-        buf_printf(out, "an array of %zu", value->count);
-    else if (value->kind == JSON_STRING)
-        json_escape(out, str_slice(value->text, 0, SHOWN_MAX), JSON_ESCAPE_RELAXED);
-    else if (value->kind == JSON_NUMBER)
-        buf_add(out, str_slice(value->text, 0, SHOWN_MAX));
-    else
-        buf_add(out, value->kind == JSON_TRUE ? STR("true") : value->kind == JSON_FALSE ? STR("false") : STR("null"));
-    if (value != NULL && value->text.n > SHOWN_MAX)
-        buf_printf(out, "… (%zu bytes)", value->text.n);
-}
-
-static void report(Diff *d, const Path *path, const Json *want, const Json *got) {
-    if (d->n++ >= d->most)
-        return;
-    if (path == NULL)
-        buf_add(d->out, STR("(whole)"));
-    add_path(d->out, path);
-    buf_add(d->out, STR(": want "));
-    add_value(d->out, want);
-    buf_add(d->out, STR(", got "));
-    add_value(d->out, got);
-    buf_add_char(d->out, '\n');
-}
-
-/* --- numbers ------------------------------------------------------------------------------------------------------ */
-
-/** ±0.d1d2… × 10^exponent: the significant digits lie in text[first..end), a point among them is passed over. */
-typedef struct Number {
-    Str text;
-    bool negative, simple; /* simple: exponent is small enough to be reckoned with */
-    size_t first, end;     /* first == end: zero */
-    int64_t exponent;
-} Number;
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static int64_t exponent_of(Str text, size_t at, bool *ret_simple) {
-    bool negative = text.p[at] == '-';
-    if (negative || text.p[at] == '+')
-        at++;
-    uint64_t value = 0;
-    *ret_simple = str_to_u64(str_slice(text, at, text.n), 1000000000, &value) == ERR_OK;
-    return negative ? -(int64_t)value : (int64_t)value;
-}
-
-static Number number_of(Str text) {
-    Number n = {.text = text, .simple = true};
-    size_t at = 0, point = SIZE_MAX;
-    n.negative = text.p[0] == '-';
-    n.first = SIZE_MAX;
-    for (at = n.negative; at < text.n && (text.p[at] | 0x20) != 'e'; at++) {
-        if (text.p[at] == '.')
-            point = at;
-        else if (text.p[at] != '0') {
-            n.first = MIN_OF(n.first, at);
-            n.end = at + 1;
-        }
-    }
-    size_t digits_end = MIN_OF(at, point);
-    if (n.first == SIZE_MAX) { /* zero, whatever its sign and exponent */
-        n.first = n.end = 0;
-        n.negative = false;
-        return n;
-    }
-    if (at < text.n)
-        n.exponent = exponent_of(text, at + 1, &n.simple);
-    n.exponent += n.first < digits_end ? (int64_t)(digits_end - n.first) : -(int64_t)(n.first - digits_end - 1);
-    return n;
-}
-
-static bool same_number(Str a, Str b) {
-    if (str_eq(a, b))
-        return true;
-    Number x = number_of(a), y = number_of(b);
-    if (!x.simple || !y.simple || x.negative != y.negative || x.exponent != y.exponent)
-        return false;
-    size_t i = x.first, j = y.first;
-    for (;;) {
-        i += i < x.end && !is_digit(a.p[i]);
-        j += j < y.end && !is_digit(b.p[j]);
-        if (i >= x.end || j >= y.end)
-            return i >= x.end && j >= y.end;
-        if (a.p[i++] != b.p[j++])
-            return false;
-    }
+static void report(Diff *d, const JsonPath *path, const Json *want, const Json *got) {
+    if (d->n++ < d->most && d->visit != NULL)
+        d->visit(d->data, path, want, got);
 }
 
 /* --- finding the other side --------------------------------------------------------------------------------------- */
+
+/** An index of the list, NULL where there is no memory for one. */
+static Map *map_of(Diff *d, const Json *array) {
+    if (d->arena == NULL)
+        d->arena = arena_new(ARENA_BYTES);
+    return d->arena == NULL ? NULL : map_new(d->arena, array->count);
+}
 
 /** Items of a container by key: mostly they come in the same order on both sides, so the next one is looked at
  *  first. */
@@ -169,9 +63,7 @@ static void build_map(Diff *d, Finder *f) {
     f->mapped = true;
     if (f->container->count < INDEX_FROM)
         return;
-    if (d->arena == NULL && (d->arena = arena_new(ARENA_BYTES)) == NULL)
-        return;
-    f->map = map_new(d->arena, f->container->count);
+    f->map = map_of(d, f->container);
     for (Json *item = f->container->first; item != NULL && f->map != NULL; item = item->next) {
         Str key = key_of(item, f->list_key);
         if (map_get(f->map, key) == NULL && map_put(f->map, key, item, NULL) != ERR_OK)
@@ -197,17 +89,68 @@ static const Json *find(Diff *d, Finder *f, Str key) {
     return item;
 }
 
+/* --- which rule a list goes by ------------------------------------------------------------------------------------ */
+
+static Str last_segment(Str *pattern) {
+    size_t at = pattern->n;
+    while (at > 0 && pattern->p[at - 1] != '/')
+        at--;
+    Str segment = str_slice(*pattern, at, pattern->n);
+    *pattern = str_slice(*pattern, 0, at == 0 ? 0 : at - 1);
+    return segment;
+}
+
+bool json_path_matches(const JsonPath *path, Str pattern) {
+    for (; path != NULL && pattern.n > 0; path = path->up) {
+        Str segment = last_segment(&pattern);
+        if (!str_eq_c(segment, "*") && (path->element || !str_eq(segment, path->name)))
+            return false;
+    }
+    return path == NULL && pattern.n == 0;
+}
+
+/** The key of the list at path: absent: in order; empty: a set of whole values. */
+static Str list_key_at(const Diff *d, const JsonPath *path) {
+    for (const JsonListRule *rule = d->options->lists; rule != NULL && rule->pattern.p != NULL; rule++)
+        if (json_path_matches(path, rule->pattern))
+            return rule->key;
+    return d->options->list_key;
+}
+
+static bool stands_before(const Json *array, const Json *item, Str key, Str list_key) {
+    for (const Json *earlier = array->first; earlier != item; earlier = earlier->next)
+        if (str_eq(key_of(earlier, list_key), key))
+            return true;
+    return false;
+}
+
+/** Every element has a key, and no two the same. */
+static bool is_keyed(Diff *d, const Json *array, Str list_key) {
+    Map *seen = array->count < INDEX_FROM ? NULL : map_of(d, array);
+    for (Json *item = array->first; item != NULL; item = item->next) {
+        Str key = key_of(item, list_key);
+        if (key.p == NULL)
+            return false;
+        if (seen == NULL ? stands_before(array, item, key, list_key) : map_get(seen, key) != NULL)
+            return false;
+        if (seen != NULL && map_put(seen, key, item, NULL) != ERR_OK)
+            seen = NULL; /* no memory: searched one by one instead */
+    }
+    return true;
+}
+
 /* --- walking ------------------------------------------------------------------------------------------------------ */
 
-static void compare(Diff *d, const Path *path, const Json *want, const Json *got);
+static void compare(Diff *d, const JsonPath *path, const Json *want, const Json *got);
 
 /** Objects' members, or keyed lists' elements. */
-static void compare_keyed(Diff *d, const Path *path, const Json *want, const Json *got, Str list_key) {
+static void compare_keyed(Diff *d, const JsonPath *path, const Json *want, const Json *got, Str list_key) {
     Finder in_got = {.container = got, .hint = got->first, .list_key = list_key};
     Finder in_want = {.container = want, .hint = want->first, .list_key = list_key};
+    size_t before = d->n;
     for (const Json *item = want->first; item != NULL && d->n < d->most; item = item->next) {
         Str key = key_of(item, list_key);
-        Path here = {path, key.p == NULL ? STR("") : key, 0};
+        JsonPath here = {path, key.p == NULL ? STR("") : key, 0, list_key.p != NULL};
         const Json *other = find(d, &in_got, key);
         if (other == NULL)
             report(d, &here, item, NULL);
@@ -216,16 +159,18 @@ static void compare_keyed(Diff *d, const Path *path, const Json *want, const Jso
     }
     for (const Json *item = got->first; item != NULL && d->n < d->most; item = item->next) {
         Str key = key_of(item, list_key);
-        Path here = {path, key.p == NULL ? STR("") : key, 0};
+        JsonPath here = {path, key.p == NULL ? STR("") : key, 0, list_key.p != NULL};
         if (find(d, &in_want, key) == NULL)
             report(d, &here, NULL, item);
     }
+    if (d->n == before && want->count != got->count) /* a name that stands twice on one side */
+        report(d, path, want, got);
 }
 
-static void compare_ordered(Diff *d, const Path *path, const Json *want, const Json *got, bool named) {
+static void compare_ordered(Diff *d, const JsonPath *path, const Json *want, const Json *got, bool named) {
     const Json *w = want->first, *g = got->first;
     for (size_t i = 0; (w != NULL || g != NULL) && d->n < d->most; i++) {
-        Path here = {path, named ? (w != NULL ? w->name : g->name) : (Str){0}, i};
+        JsonPath here = {path, named ? (w != NULL ? w->name : g->name) : (Str){0}, i, !named};
         if (w == NULL || g == NULL || (named && !str_eq(w->name, g->name))) {
             if (w != NULL)
                 report(d, &here, w, NULL);
@@ -240,16 +185,58 @@ static void compare_ordered(Diff *d, const Path *path, const Json *want, const J
     }
 }
 
-static bool all_keyed(const Json *array, Str list_key) {
-    for (const Json *item = array->first; item != NULL; item = item->next) {
-        if (key_of(item, list_key).p == NULL)
-            return false;
+/** Elements that are found on the other side in whatever place, each once; what is left over is told in pairs, in the
+ *  order in which it stands. */
+static void compare_unkeyed(Diff *d, const JsonPath *path, const Json *want, const Json *got) {
+    bool w_used[UNKEYED_MAX] = {false}, g_used[UNKEYED_MAX] = {false};
+    size_t i = 0;
+    for (const Json *w = want->first; w != NULL; w = w->next, i++) {
+        size_t j = 0;
+        for (const Json *g = got->first; g != NULL && !w_used[i]; g = g->next, j++) {
+            Diff quiet = {.options = d->options, .most = 1};
+            if (!g_used[j])
+                compare(&quiet, path, w, g);
+            if (quiet.arena != NULL)
+                arena_free(quiet.arena);
+            if (!g_used[j] && quiet.n == 0)
+                w_used[i] = g_used[j] = true;
+        }
     }
-    return true;
+    const Json *w = want->first, *g = got->first;
+    for (size_t at_w = 0, at_g = 0; d->n < d->most; at_w++, at_g++) {
+        for (; w != NULL && w_used[at_w]; at_w++)
+            w = w->next;
+        for (; g != NULL && g_used[at_g]; at_g++)
+            g = g->next;
+        if (w == NULL && g == NULL)
+            return;
+        JsonPath here = {path, (Str){0}, w != NULL ? at_w : at_g, true};
+        if (w == NULL || g == NULL)
+            report(d, &here, w, g);
+        else
+            compare(d, &here, w, g);
+        w = w == NULL ? NULL : w->next;
+        g = g == NULL ? NULL : g->next;
+    }
 }
 
-static void compare(Diff *d, const Path *path, const Json *want, const Json *got) {
-    Str list_key = d->options->list_key;
+static void compare_lists(Diff *d, const JsonPath *path, const Json *want, const Json *got) {
+    Str list_key = list_key_at(d, path);
+    if (list_key.n > 0 && want->count > 0 && is_keyed(d, want, list_key) && is_keyed(d, got, list_key))
+        compare_keyed(d, path, want, got, list_key);
+    else if (list_key.p != NULL && list_key.n == 0 && want->count <= UNKEYED_MAX && got->count <= UNKEYED_MAX)
+        compare_unkeyed(d, path, want, got);
+    else
+        compare_ordered(d, path, want, got, false);
+}
+
+static bool same_string(const Diff *d, const JsonPath *path, const Json *want, const Json *got) {
+    if (d->options->same_string == NULL || d->visit == NULL)
+        return str_eq(want->text, got->text);
+    return d->options->same_string(d->data, path, want, got);
+}
+
+static void compare(Diff *d, const JsonPath *path, const Json *want, const Json *got) {
     if (want->kind != got->kind) {
         report(d, path, want, got);
     } else if (want->kind == JSON_OBJECT_START) {
@@ -258,20 +245,21 @@ static void compare(Diff *d, const Path *path, const Json *want, const Json *got
         else
             compare_keyed(d, path, want, got, (Str){0});
     } else if (want->kind == JSON_ARRAY_START) {
-        if (list_key.p != NULL && want->count > 0 && all_keyed(want, list_key) && all_keyed(got, list_key))
-            compare_keyed(d, path, want, got, list_key);
-        else
-            compare_ordered(d, path, want, got, false);
+        compare_lists(d, path, want, got);
     } else if (want->kind == JSON_NUMBER && d->options->numbers_by_value) {
-        if (!same_number(want->text, got->text))
+        if (!json_number_same(want->text, got->text))
+            report(d, path, want, got);
+    } else if (want->kind == JSON_STRING) {
+        if (!same_string(d, path, want, got))
             report(d, path, want, got);
     } else if (!str_eq(want->text, got->text)) {
         report(d, path, want, got);
     }
 }
 
-size_t json_diff(const Json *want, const Json *got, const JsonDiffOptions *options, size_t most, Buf *out) {
-    Diff d = {.options = options, .most = most, .out = out};
+size_t json_diff_each(const Json *want, const Json *got, const JsonDiffOptions *options, size_t most,
+                      JsonDiffVisit visit, void *data) {
+    Diff d = {.options = options, .most = most, .visit = visit, .data = data};
     if (want == NULL || got == NULL) {
         if (want != got)
             report(&d, NULL, want, got);

@@ -179,11 +179,43 @@ void json_escape(Buf *out, Str value, JsonEscaping escaping);
 
 /* --- structural comparison ---------------------------------------------------------------------------------------- */
 
+/** Where in the documents: a chain through the callers' stacks, so that no path is built unless it is wanted. NULL: the
+ *  whole. */
+typedef struct JsonPath {
+    const struct JsonPath *up;
+    Str name; /* a member's, or the key of an element; absent: index */
+    size_t index;
+    bool element; /* of a list */
+} JsonPath;
+
+/** How the list at a place is compared: as a set whose elements are known by a member, or (empty key) by their whole
+ *  value. */
+typedef struct JsonListRule {
+    Str pattern; /* RFC 6901 pointer in which * is any one segment; empty: the document itself; absent: end of rules */
+    Str key;     /* absent: in order */
+} JsonListRule;
+
+/** Shows one difference; a side is NULL where it has nothing there. Borrowed until it returns. */
+typedef void (*JsonDiffVisit)(void *data, const JsonPath *path, const Json *want, const Json *got);
+
 typedef struct JsonDiffOptions {
-    bool numbers_by_value; /* 12.50 equals 12.5 */
-    bool object_order;     /* member order matters */
-    Str list_key;          /* arrays of objects are compared as sets keyed by this member; absent: in order */
+    bool numbers_by_value;     /* 12.50 equals 12.5 */
+    bool object_order;         /* member order matters */
+    Str list_key;              /* of lists that no rule names; absent: in order */
+    const JsonListRule *lists; /* the first that fits decides; NULL: none */
+    /** Are two strings the same? NULL: byte by byte. Not asked while an element without a key is looked for. */
+    bool (*same_string)(void *data, const JsonPath *path, const Json *want, const Json *got);
 } JsonDiffOptions;
 
+/** Calls visit for each difference, want's order first. Returns how many (stops at most). */
+size_t json_diff_each(const Json *want, const Json *got, const JsonDiffOptions *options, size_t most,
+                      JsonDiffVisit visit, void *data);
 /** Appends one line per difference: `/0/Price: want 12.50, got 12.5`. Returns how many (stops at most). */
 size_t json_diff(const Json *want, const Json *got, const JsonDiffOptions *options, size_t most, Buf *out);
+/** True when both lexemes are the same number, exactly. */
+bool json_number_same(Str a, Str b);
+/** The path as a pointer (RFC 6901); any_element: each list's element as *. */
+void json_path_write(Buf *out, const JsonPath *path, bool any_element);
+bool json_path_matches(const JsonPath *path, Str pattern);
+/** A value in a few words: strings and numbers cut after 160 bytes. */
+void json_value_write(Buf *out, const Json *value);

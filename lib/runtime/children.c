@@ -82,7 +82,7 @@ static void died(Supervisor *sv, Child *child) {
     if (sv->stopping)
         return;
     int64_t now_ms = clock_mono_ms();
-    if (too_many(sv, child, now_ms)) {
+    if (too_many(sv, child, now_ms) && !child->role->dispensable) {
         LOG_E(NULL, "giving up: workers of one role die too often", F_C("worker", child->role->name),
               F_INT("deaths", MAX_OF(sv->options->intensity, 1)), F_INT("period_ms", sv->options->period_ms));
         supervisor_stop(sv, 1);

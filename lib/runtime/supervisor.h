@@ -30,6 +30,7 @@ typedef struct Role {
     Err (*start)(Worker *worker);
     void (*drain)(Worker *worker);
     Err (*reload)(Worker *worker);
+    bool dispensable; /* however often it dies, the others go on: it is restarted with the longest back-off */
 } Role;
 
 typedef struct SupervisorOptions {

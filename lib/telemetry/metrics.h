@@ -59,6 +59,10 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
     X(METRIC_WORKERS, "usher.workers", METRIC_UP_DOWN, "{worker}", BOUNDS_NONE, "Workers that run.")                   \
     X(METRIC_RESTARTS, "usher.worker.restarts", METRIC_COUNTER, "{restart}", BOUNDS_NONE,                              \
       "Workers begun in the place of one that ended.")                                                                 \
+    X(METRIC_SHADOW_COMPARED, "usher.shadow.compared", METRIC_COUNTER, "{exchange}", BOUNDS_NONE,                      \
+      "Exchanges of which both sides' answers were compared, by outcome.")                                             \
+    X(METRIC_SHADOW_SKIPPED, "usher.shadow.skipped", METRIC_COUNTER, "{exchange}", BOUNDS_NONE,                        \
+      "Exchanges that were to be mirrored and were not compared, by reason.")                                          \
     X(METRIC_LOG_DROPPED, "usher.log.dropped", METRIC_COUNTER, "{line}", BOUNDS_NONE,                                  \
       "Log lines dropped because stderr was full.")                                                                    \
     X(METRIC_SPANS_EXPORTED, "usher.spans.exported", METRIC_COUNTER, "{span}", BOUNDS_NONE,                            \

@@ -286,6 +286,11 @@ static void test_writer_at_its_limit(void **state) {
 
 /* --- comparing ---------------------------------------------------------------------------------------------------- */
 
+static const JsonListRule seats_and_sets[] = {
+    {STR_INIT("/s"), STR_INIT("n")}, {STR_INIT("/t"), STR_INIT("")}, {{0}, {0}}};
+static const JsonListRule nested[] = {{STR_INIT("/*"), STR_INIT("n")}, {{0}, {0}}};
+static const JsonListRule nested_sets[] = {{STR_INIT("/*"), STR_INIT("")}, {{0}, {0}}};
+
 static const struct {
     const char *want, *got;
     JsonDiffOptions options;
@@ -323,6 +328,23 @@ static const struct {
      {.list_key = {"Id", 2}},
      "/a: want an object of 1, got nothing\n/c: want nothing, got an object of 1\n"},
     {"[{\"x\":1}]", "[{\"x\":2}]", {.list_key = {"Id", 2}}, "/0/x: want 1, got 2\n"}, /* no key: in order */
+    /* what stands twice is not forgotten */
+    {"[{\"Id\":1},{\"Id\":1},{\"Id\":2}]",
+     "[{\"Id\":1},{\"Id\":2},{\"Id\":2}]",
+     {.list_key = {"Id", 2}},
+     "/1/Id: want 1, got 2\n"},
+    {"{\"a\":1,\"a\":1}", "{\"a\":1}", {0}, "(whole): want an object of 2, got an object of 1\n"},
+    {"[{\"Id\":1}]", "[{\"Id\":1},{\"Id\":1}]", {.list_key = {"Id", 2}}, "/1: want nothing, got an object of 1\n"},
+    /* rules by place */
+    {"{\"s\":[{\"n\":1},{\"n\":2}],\"t\":[1,2,2,3],\"u\":[1,2]}",
+     "{\"s\":[{\"n\":2},{\"n\":1}],\"t\":[2,3,2,4],\"u\":[2,1]}",
+     {.lists = seats_and_sets},
+     "/t/0: want 1, got 4\n/u/0: want 1, got 2\n/u/1: want 2, got 1\n"},
+    {"[[{\"n\":1}]]",
+     "[[{\"n\":2}]]",
+     {.lists = nested},
+     "/0/1: want an object of 1, got nothing\n/0/2: want nothing, got an object of 1\n"},
+    {"[[1,1,2],[]]", "[[1,2,2],[]]", {.lists = nested_sets}, "/0/1: want 1, got 2\n"},
     {"{\"a/b~\":1}", "{\"a/b~\":2}", {0}, "/a~1b~0: want 1, got 2\n"},
 };
 

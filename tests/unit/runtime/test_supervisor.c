@@ -291,6 +291,24 @@ static void too_many_deaths_give_up(void **state) {
     }
 }
 
+/* Four deaths are one too many for anybody else. */
+static void the_dispensable_may_die_often(void **state) {
+    (void)state;
+    const Role roles[] = {{.name = "good", .count = 1, .start = start_well, .drain = drain_at_once},
+                          {.name = "bad", .count = 1, .start = start_badly, .dispensable = true},
+                          {.name = NULL}};
+    SupervisorOptions options = options_of(roles);
+    options.intensity = 3;
+    Run run = run_begin(options);
+    Report r;
+    Story story = {0};
+    while (story.n < 6 && next_report(&run, &r)) /* one good start, five bad ones */
+        tell(&story, (char)r.what);
+    assert_string_equal(story.text, "SSSSSS");
+    assert_int_equal(kill(run.pid, SIGTERM), 0);
+    assert_int_equal(run_end(&run, &story), 0); /* drained, not given up */
+}
+
 static void workers_die_with_their_parent(void **state) {
     (void)state;
     const Role roles[] = {{.name = "http", .count = 3, .start = start_well, .drain = drain_never}, {.name = NULL}};
@@ -467,6 +485,7 @@ int main(void) {
         cmocka_unit_test(a_workers_own_sigint_is_ignored),
         cmocka_unit_test(a_killed_worker_is_started_again),
         cmocka_unit_test(too_many_deaths_give_up),
+        cmocka_unit_test(the_dispensable_may_die_often),
         cmocka_unit_test(workers_die_with_their_parent),
         cmocka_unit_test(hup_reloads_the_parent_and_then_the_workers),
         cmocka_unit_test(a_drain_may_wait_for_coroutines),

@@ -1,0 +1,30 @@
+/*
+ * copies.h - what a gateway worker hands to a shadow worker: one exchange as bytes, or a caller of something retired.
+ */
+#pragma once
+#include "api_gateway/board.h"
+#include "api_gateway/gateway.h"
+
+typedef enum CopyKind { COPY_EXCHANGE = 1, COPY_CALLER } CopyKind;
+
+/** One exchange, or (COPY_CALLER) only route and caller. Texts are borrowed from the record. */
+typedef struct Copy {
+    CopyKind kind;
+    size_t route; /* of the board */
+    BoardSide primary;
+    int status;
+    int64_t at_us; /* unix: when the request came */
+    int64_t answer_ns;
+    Str method, target;
+    Str request_lines, answer_lines; /* "Name: value\n" each */
+    Str body;                        /* of the answer */
+    Str caller;
+} Copy;
+
+/** Appends the record. ERR_LIMIT: over the Buf's maximum. */
+MUST_USE Err copy_write(Buf *out, const Copy *copy, const Header *request_headers, size_t request_n,
+                        const Header *answer_headers, size_t answer_n);
+/** The other way. ERR_SYNTAX: no record. */
+MUST_USE Err copy_read(Str record, Copy *ret);
+/** Lines as headers, in arena. */
+MUST_USE Err copy_headers(Arena *arena, Str lines, const Header **ret, size_t *ret_n);

@@ -1,0 +1,233 @@
+/*
+ * shadow_compare.c - one copy: the other side's answer, the comparison, and, where it differs, a second look.
+ *
+ * A first difference proves little: the data may not have been copied yet, and some fields change by themselves. So
+ * both sides are asked again a little later (or when the sync has passed that point). What is gone by then was lag;
+ * what the old side does not repeat itself is noise; what is left twice in the same way is real.
+ */
+#include "api_gateway/shadow_impl.h"
+#include "base/heap.h"
+#include "telemetry/metrics.h"
+
+enum { BODY_MAX = 256 * 1024, HEAD_MAX = 64 * 1024, ROUNDS_MAX = 3, WATERMARK_POLL_MS = 50 };
+
+typedef struct Looking {
+    Shadow *shadow;
+    Ctx *ctx;
+    Copy copy;
+    const Header *request_headers;
+    size_t request_n;
+    Answer old_answer, new_answer; /* of the round */
+} Looking;
+
+static void skip(const Looking *look, SkipReason reason) {
+    const ShadowOptions *options = &look->shadow->options;
+    board_skipped(options->board, board_shadow_slot(options->board, options->shadow), look->copy.route, reason);
+    metric_add(METRIC_SHADOW_SKIPPED, 1, LABELS({"usher.reason", skip_reason_name(reason), 0}));
+}
+
+/* --- asking a side ------------------------------------------------------------------------------------------------ */
+
+/* Between two hops only, or about a body that a GET has not; and no compression, which could not be compared. */
+static bool is_sent(Str name) {
+    static const char *const not_sent[] = {
+        "connection",      "keep-alive",        "proxy-connection", "te",
+        "trailer",         "transfer-encoding", "upgrade",          "expect",
+        "accept-encoding", "content-length",    "usher-side",       "usher-mirror",
+        "http2-settings",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(not_sent); i++)
+        if (str_eq_nocase(name, str_c(not_sent[i])))
+            return false;
+    return true;
+}
+
+static Err request_of(const Looking *look, BoardSide side, Str *ret) {
+    Buf out = buf_new(look->ctx->arena, HEAD_MAX);
+    Str target = look->copy.target;
+    if (side == BOARD_NEW)
+        TRY(id_pairs_translate(look->shadow->differ.ids, look->ctx->arena, target, &target));
+    buf_add(&out, look->copy.method);
+    buf_add_char(&out, ' ');
+    buf_add(&out, target);
+    buf_add_c(&out, " HTTP/1.1\r\n");
+    for (size_t i = 0; i < look->request_n; i++)
+        if (is_sent(look->request_headers[i].name))
+            buf_printf(&out, "%.*s: %.*s\r\n", STR_ARG(look->request_headers[i].name),
+                       STR_ARG(look->request_headers[i].value));
+    buf_add_c(&out, "Usher-Mirror: shadow\r\n\r\n");
+    return buf_finish(&out, ret);
+}
+
+/* An answer, or the word for why there is none (status 0). */
+static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
+    const ShadowOptions *options = &look->shadow->options;
+    size_t slot = board_shadow_slot(options->board, options->shadow);
+    UpstreamRequest request = {.idempotent = true};
+    UpstreamAnswer answer = {0};
+    UpstreamFailure failure = UPSTREAM_WELL;
+    *ret = (Answer){.body = STR("memory")};
+    if (request_of(look, side, &request.head) != ERR_OK)
+        return;
+    int64_t began_ns = clock_mono_ns();
+    board_begin(options->board, slot, look->copy.route, BOARD_MIRROR);
+    look->ctx->deadline_ms = clock_mono_ms() + options->timeout_ms;
+    Err err = upstream_fetch(look->ctx, options->sides[side], &request, BODY_MAX, &answer, &failure);
+    look->ctx->deadline_ms = 0;
+    board_end(options->board, slot, look->copy.route, BOARD_MIRROR, err != ERR_OK || answer.status >= 500,
+              clock_mono_ns() - began_ns);
+    if (err != ERR_OK)
+        ret->body = str_c(failure == UPSTREAM_WELL ? err_name(err) : upstream_failure_name(failure));
+    else
+        *ret = (Answer){answer.status, answer.headers, answer.header_count, answer.body};
+}
+
+static Err answer_of_copy(const Looking *look, Answer *ret) {
+    *ret = (Answer){.status = look->copy.status, .body = look->copy.body};
+    return copy_headers(look->ctx->arena, look->copy.answer_lines, &ret->headers, &ret->header_count);
+}
+
+/* --- judging ------------------------------------------------------------------------------------------------------ */
+
+static void settle(Looking *look, const Comparison *comparison, Outcome outcome) {
+    static const char *const names[] = {"equal", "noise", "real", "lag", "expected"};
+    findings_add(look->shadow->findings, &look->copy, &look->old_answer, &look->new_answer, comparison, outcome);
+    metric_add(METRIC_SHADOW_COMPARED, 1, LABELS({"usher.outcome", names[outcome], 0}));
+}
+
+static Outcome calm_outcome(const Comparison *comparison) {
+    return comparison->expected > 0 ? OUTCOME_EXPECTED : comparison->noise > 0 ? OUTCOME_NOISY : OUTCOME_EQUAL;
+}
+
+static bool is_noise_in(const Comparison *comparison, const Difference *wanted) {
+    for (const Difference *row = comparison->first; row != NULL; row = row->next)
+        if (row->noise && row->kind == wanted->kind && str_eq(row->place, wanted->place))
+            return true;
+    return false;
+}
+
+/** All that was real before is the old side's own noise. */
+static bool was_noise(const Comparison *before, const Comparison *now) {
+    for (const Difference *row = before->first; row != NULL; row = row->next)
+        if (!row->noise && row->expected == NULL && !is_noise_in(now, row))
+            return false;
+    return true;
+}
+
+static CO_FN Err wait_for_sync(const Looking *look, int round) {
+    const ShadowOptions *options = &look->shadow->options;
+    int64_t until_ms = clock_mono_ms() + options->recheck_ms * round;
+    Instant at = instant_from_unix_us(look->copy.at_us + look->copy.answer_ns / 1000);
+    while (clock_mono_ms() < until_ms) {
+        if (options->watermark != NULL && options->watermark->passed(options->watermark->data, at))
+            return ERR_OK;
+        TRY(co_sleep(options->watermark == NULL ? until_ms - clock_mono_ms() : WATERMARK_POLL_MS));
+    }
+    return ERR_OK;
+}
+
+static CO_FN Err look_again(Looking *look, const Comparison *first) {
+    Shadow *shadow = look->shadow;
+    Str route = str_c(board_route(shadow->options.board, look->copy.route)->label);
+    Comparison before = *first, now = *first;
+    Answer old_before = look->old_answer, new_before = look->new_answer;
+    for (int round = 1; round <= ROUNDS_MAX; round++) {
+        TRY(wait_for_sync(look, round));
+        ask(look, BOARD_LEGACY, &look->old_answer);
+        ask(look, BOARD_NEW, &look->new_answer);
+        if (look->old_answer.status == 0) {
+            skip(look, SKIP_BROKEN);
+            return ERR_OK;
+        }
+        shadow->differ.now = clock_now();
+        TRY(differ_compare(&shadow->differ, look->ctx->arena, route, &look->old_answer, &old_before, &look->new_answer,
+                           &now));
+        if (now.real == 0 && was_noise(&before, &now)) {
+            settle(look, &now, calm_outcome(&now));
+            return ERR_OK;
+        }
+        if (now.real == 0) { /* told by what it was, not by what it is now */
+            look->old_answer = old_before;
+            look->new_answer = new_before;
+            settle(look, &before, OUTCOME_LAG);
+            return ERR_OK;
+        }
+        if (comparison_same(&now, &before))
+            break;
+        before = now;
+        old_before = look->old_answer;
+        new_before = look->new_answer;
+    }
+    settle(look, &now, OUTCOME_REAL);
+    return ERR_OK;
+}
+
+static bool has_no_answer(const Comparison *comparison) {
+    return comparison->first != NULL && comparison->first->kind == DIFFERS_ANSWER;
+}
+
+/* Without a slot while it waits; as many as may. */
+static CO_FN Err look_again_later(Looking *look, const Comparison *first) {
+    Shadow *shadow = look->shadow;
+    if (shadow->rechecks >= shadow->options.rechecks_max) {
+        skip(look, SKIP_RECHECK);
+        return ERR_OK;
+    }
+    shadow->rechecks++;
+    Err err = look_again(look, first);
+    shadow->rechecks--;
+    return err;
+}
+
+static CO_FN Err compare(Looking *look, bool *has_slot) {
+    Shadow *shadow = look->shadow;
+    BoardSide other = look->copy.primary == BOARD_LEGACY ? BOARD_NEW : BOARD_LEGACY;
+    Answer *primary = other == BOARD_NEW ? &look->old_answer : &look->new_answer;
+    Answer *mirrored = other == BOARD_NEW ? &look->new_answer : &look->old_answer;
+    Comparison comparison;
+    TRY(copy_headers(look->ctx->arena, look->copy.request_lines, &look->request_headers, &look->request_n));
+    TRY(answer_of_copy(look, primary));
+    ask(look, other, mirrored);
+    if (co_is_cancelled())
+        return ERR_CANCELLED;
+    if (look->old_answer.status == 0) {
+        skip(look, SKIP_BROKEN);
+        return ERR_OK;
+    }
+    shadow->differ.now = clock_now();
+    TRY(differ_compare(&shadow->differ, look->ctx->arena,
+                       str_c(board_route(shadow->options.board, look->copy.route)->label), &look->old_answer, NULL,
+                       &look->new_answer, &comparison));
+    if (comparison.real == 0) {
+        settle(look, &comparison, calm_outcome(&comparison));
+        return ERR_OK;
+    }
+    if (has_no_answer(&comparison)) {
+        settle(look, &comparison, OUTCOME_REAL);
+        return ERR_OK;
+    }
+    shadow_slot_free(shadow);
+    *has_slot = false;
+    return look_again_later(look, &comparison);
+}
+
+CO_FN void shadow_job_co(Ctx *ctx, void *arg) {
+    Job *job = arg;
+    Looking look = {.shadow = job->shadow, .ctx = ctx};
+    bool has_slot = true;
+    if (copy_read(buf_str(&job->record), &look.copy) == ERR_OK) {
+        if (look.copy.kind == COPY_CALLER) {
+            findings_caller(job->shadow->findings, look.copy.route, look.copy.caller);
+        } else if (job->shadow->options.sides[0] == NULL || job->shadow->options.sides[1] == NULL) {
+            skip(&look, SKIP_BROKEN);
+        } else {
+            Err err = compare(&look, &has_slot);
+            if (err != ERR_OK && err != ERR_CANCELLED)
+                skip(&look, SKIP_CANNOT);
+        }
+    }
+    if (has_slot)
+        shadow_slot_free(job->shadow);
+    buf_done(&job->record);
+    heap_free(job);
+}

@@ -1,0 +1,57 @@
+/*
+ * shadow_impl.h - what shadow.c, shadow_compare.c and keeper.c share.
+ */
+#pragma once
+#include "api_gateway/budget.h"
+#include "api_gateway/shadow.h"
+
+/** Worker 0's part: the board follows Postgres. */
+typedef struct Keeper {
+    Id run; /* of this worker: what its traffic is counted under, since a successor begins at nothing */
+    StageTable stages, read; /* as on the board; as just read */
+    BudgetRow budgets[STAGES_MAX];
+    int64_t holding_epoch;
+    Wait wake; /* follow_co waits here */
+    bool waiting, notified;
+    int64_t minute;
+    Traffic base[BOARD_ROUTES_MAX][BOARD_SIDES]; /* totals when the minute began */
+} Keeper;
+
+struct Shadow {
+    Loop *loop;
+    ShadowOptions options;
+    Findings *findings;
+    Differ differ;
+    Arena *expected_arenas[2]; /* the list in use, and the one before, which a comparison may still name */
+    int expected_at;
+    int64_t active, rechecks;
+    Wait slot; /* the dispatcher waits here for one of `active` to end */
+    bool slot_wanted;
+    Keeper keeper;
+};
+
+/** One copy through to its outcome. Frees the job. */
+typedef struct Job {
+    Shadow *shadow;
+    Buf record;
+} Job;
+CO_FN void shadow_job_co(Ctx *ctx, void *arg);
+void shadow_slot_free(Shadow *shadow);
+
+/* keeper.c; keeper_counts.c */
+MUST_USE Err keeper_start(Shadow *shadow);
+CO_FN void keeper_write_co(Ctx *ctx, void *arg);
+
+#define KEEPER_QUERY_MS 4000
+
+static inline bool is_first(const Shadow *shadow) {
+    return shadow->options.shadow == 0;
+}
+
+/** Before each piece of work of a coroutine that lives for ever. */
+static inline void begin_work(Ctx *ctx) {
+    arena_reset(ctx->arena);
+    problem_clear(ctx);
+    ctx->deadline_ms = clock_mono_ms() + KEEPER_QUERY_MS;
+    ctx->trace.flags = 0;
+}

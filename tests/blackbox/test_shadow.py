@@ -1,0 +1,195 @@
+"""Mirrored reads: what is compared, what is found, and that no client ever notices."""
+import json
+import os
+import signal
+
+import pytest
+
+from conftest import wait_for
+from shadowlib import EVENT, Backend, Gateway, event, hammer
+
+
+@pytest.fixture
+def old():
+    backend = Backend("old")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def new():
+    backend = Backend("new")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def gateway(shared_server, old, new):
+    with Gateway(shared_server.url(), old.url, new.url) as made:
+        made.clear()
+        yield made
+        made.clear()
+
+
+def in_shadow(gateway, new):
+    gateway.stage("events", "reads", "shadow")
+    wait_for(lambda: gateway.get().status == 200 and new.count(mirrored=True) > 0, what="mirroring began")
+
+
+def test_reads_are_mirrored_and_equal_ones_counted(gateway, old, new):
+    assert gateway.get().status == 200
+    assert new.count() == 0, "stage legacy mirrors nothing"
+    in_shadow(gateway, new)
+    before = new.count(mirrored=True)
+    for _ in range(20):
+        assert gateway.get().json()["Price"] == 12.5
+    assert gateway.request("POST", "/events", body="{}").status == 200
+    wait_for(lambda: new.count(mirrored=True) >= before + 20, what="all mirrored")
+    assert new.count("POST") == 0, "writes are not mirrored"
+    assert new.count(mirrored=False) == 0, "no client was answered by the new side"
+    wait_for(lambda: gateway.tally()["equal"] >= 20, what="counts")
+    assert gateway.diffs()["causes"] == []
+
+
+def test_a_difference_is_found_explained_expected_and_replayed(gateway, old, new, tmp_path):
+    new.answer = lambda h, body: Backend.json(event(price=13.5, Email="new@x.io"))
+    old.answer = lambda h, body: Backend.json(event(price=12.5, Email="old@x.io"))
+    in_shadow(gateway, new)
+    causes = wait_for(lambda: (rows := gateway.diffs()["causes"]) and len(rows) == 2 and rows, what="causes")
+    price = next(c for c in causes if c["pointer"] == "/Price")
+    assert (price["route"], price["kind"], price["class"]) == ("GET /events/{id}", "value", "real")
+    assert (price["old_value"], price["new_value"]) == ("12.5", "13.5")
+    shown = wait_for(lambda: (s := json.loads(gateway.cli("diffs", "show", str(price["id"]), "--json").stdout))["samples"] and s)
+    assert "x.io" not in json.dumps(shown), "personal data is never kept"
+    assert shown["samples"][0]["old_status"] == 200
+    said = gateway.cli("diffs", "explain", str(price["id"])).stdout
+    assert "Class real" in said and "13.5" in said
+
+    recording = tmp_path / "sample.json"
+    recording.write_text(gateway.cli("diffs", "export", str(price["id"])).stdout)
+    assert gateway.cli("replay", str(recording), "--against", old.url).returncode == 0
+    assert "/Price" in gateway.cli("replay", str(recording), "--against", new.url, check=1).stdout
+
+    gateway.cli("diffs", "expect", str(price["id"]), "--until", "1d", check=2)  # no reason, no owner
+    for cause in causes:
+        gateway.cli("diffs", "expect", str(cause["id"]), "--reason", "fixed on the new side", "--owner", "ann", "--until", "1d")
+    wait_for(lambda: gateway.get() and gateway.tally()["expected"] > 0, what="expected now")
+    before = gateway.tally()["real"]
+    gateway.sql("UPDATE gateway.expected_differences SET expires_at = now() - interval '1 second'")
+    gateway.sql("NOTIFY gateway_stages")
+    wait_for(lambda: gateway.get() and gateway.tally()["real"] > before, what="counts again")
+
+
+def test_lag_and_noise_are_no_real_differences(gateway, old, new):
+    numbers = iter(range(10 ** 9))
+    old.answer = lambda h, body: Backend.json(event(traceId=f"old-{next(numbers)}"))
+    new.answer = lambda h, body: Backend.json(event(traceId=f"new-{next(numbers)}"))
+    in_shadow(gateway, new)
+    wait_for(lambda: gateway.tally()["noisy"] > 0, what="noise")
+    seen = set()
+
+    def late(handler, body):  # right only when asked again
+        again = handler.headers.get("X-Request") in seen
+        seen.add(handler.headers.get("X-Request"))
+        return Backend.json(event(price=12.5 if again else 1, traceId="new"))
+
+    new.answer = late
+    for i in range(5):
+        gateway.get(headers={"X-Request": str(i)})
+    wait_for(lambda: gateway.tally()["lag"] >= 5, what="lag")
+    assert gateway.tally()["real"] == 0
+    assert {c["class"] for c in gateway.diffs()["causes"]} == {"lag"}
+
+
+CANDIDATES = {
+    "dead": lambda h, body: None,
+    "lying": lambda h, body: (200, {"Content-Type": "application/json"}, b'{"Price": 1e999999, "x": [' + b"[" * 200),
+    "failing": lambda h, body: (500, {}, b"no"),
+    "huge": lambda h, body: (200, {"Content-Type": "text/plain"}, b"x" * 2_000_000),
+}
+
+
+@pytest.mark.parametrize("kind", CANDIDATES)
+def test_a_bad_candidate_is_the_clients_business_never(gateway, old, new, kind):
+    in_shadow(gateway, new)
+    new.answer = CANDIDATES[kind]
+    with hammer(gateway) as results:
+        wait_for(lambda: gateway.tally()["real"] > 0, what="differences are seen")
+        wait_for(lambda: len(results) > 200, what="load")
+    assert {status for status, _ in results} == {200}
+    assert gateway.pids("shadow"), "it lives"
+
+
+def test_a_candidate_that_never_answers_fills_a_bounded_queue(shared_server, old, new):
+    from threading import Event
+    done = Event()
+    new.answer = lambda h, body: done.wait(60) and None
+    env = {"SHADOW_CONCURRENCY": "1", "SHADOW_QUEUE": "64kB", "SHADOW_TIMEOUT": "10m"}
+    with Gateway(shared_server.url(), old.url, new.url, env=env) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        with hammer(gateway) as results:
+            wait_for(lambda: gateway.tally()["skipped"] > 0, limit=60, what="what has no room is skipped and counted")
+        assert {status for status, _ in results} == {200}
+        assert new.count() == 1
+        done.set()
+        gateway.clear()
+
+
+def test_a_killed_shadow_worker_comes_back(shared_server, old, new):
+    with Gateway(shared_server.url(), old.url, new.url, env={"RESTART_INTENSITY": "2"}) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        with hammer(gateway) as results:
+            for _ in range(3):  # any other role's second death would end all
+                before = wait_for(lambda: gateway.pids("shadow"), what="a shadow worker")
+                os.kill(before[0], signal.SIGKILL)
+                wait_for(lambda: (now := gateway.pids("shadow")) and now != before, limit=60, what="another one")
+            compared = gateway.tally()["compared"]
+            wait_for(lambda: gateway.tally()["compared"] > compared, limit=60, what="comparing again")
+        assert {status for status, _ in results} == {200}
+        assert gateway.process.poll() is None
+        gateway.clear()
+
+
+def test_ids_are_learnt_and_bind(gateway, old, new):
+    seat = {"EventId": EVENT, "Price": 1, "SeatNumber": 1, "Purchased": False, "Reserved": False}
+    ids = {"old": "aaaaaaaa-0000-4000-8000-000000000001", "new": "bbbbbbbb-0000-4000-8000-000000000002"}
+    route, path = "GET /events/{id}/tickets", f"/events/{EVENT}/tickets"
+    old.answer = lambda h, body: Backend.json([{**seat, "Id": ids["old"]}])
+    new.answer = lambda h, body: Backend.json([{**seat, "Id": ids["new"]}])
+    gateway.stage("tickets", "reads", "shadow")
+    wait_for(lambda: gateway.get(path) and gateway.tally(route)["equal"] > 3, what="ids that differ are learnt")
+    wait_for(lambda: gateway.sql("SELECT count(*) FROM gateway.id_pairs WHERE kind = 'ticket'") == [(1,)], what="kept")
+    os.kill(gateway.pids("shadow")[0], signal.SIGKILL)  # what was learnt is known to the next one
+    ids["new"] = "cccccccc-0000-4000-8000-000000000003"
+    wait_for(lambda: gateway.get(path) and gateway.tally(route)["real"] > 0, limit=60, what="a contradiction counts")
+    assert [c["kind"] for c in gateway.diffs()["causes"]] == ["id"]
+
+
+def test_what_passes_is_recorded_redacted_and_replayed(shared_server, old, new, tmp_path):
+    path = tmp_path / "recorded.json"
+    made = iter(f"{i:08d}-0000-4000-8000-000000000000" for i in range(1, 100))
+
+    def answer(handler, body):
+        if handler.command == "POST":
+            id_ = next(made)
+            return Backend.json(id_, status=201, headers={"Location": f"/users/{id_}"})
+        return Backend.json({"Id": handler.path.rsplit("/", 1)[1], "Email": "ann@x.io"})
+
+    old.answer = answer
+    with Gateway(shared_server.url(), old.url, new.url, env={"GATEWAY_RECORD": str(path)}) as gateway:
+        gateway.clear()
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer s3cret"}
+        id_ = json.loads(gateway.request("POST", "/users?token=s3cret", body='{"Email":"ann@x.io","UserType":0}', headers=headers).body)
+        gateway.get(f"/users/{id_}")
+        written = wait_for(lambda: (d := json.loads(path.read_text())) and len(d["exchanges"]) == 2 and d, what="a whole file")
+        gateway.process.kill()  # it is whole at any moment
+    assert "ann@x.io" not in path.read_text() and "s3cret" not in path.read_text()
+    assert written["captures"]["made_1"]["value"] == id_
+    with Gateway(shared_server.url(), old.url, new.url) as gateway:
+        # The side makes another id now; the replay puts it in the place of the recorded one.
+        done = gateway.cli("replay", str(path), "--against", old.url, "--speed", "1000", "--count")
+        assert "2 exchanges, 0 unexpected" in done.stdout
+        assert gateway.sql("SELECT compared, real, source FROM gateway.tallies WHERE route = 'GET /users/{id}'") == [(1, 0, "replay")]
+        gateway.clear()
