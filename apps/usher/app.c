@@ -53,6 +53,18 @@ Err app_router(Ctx *ctx, Arena *arena, Router **ret) {
     return router_new(ctx, arena, tables, n, options, ret);
 }
 
+Str settings_database_url(const Settings *settings, const char *database_env) {
+    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
+        if (strcmp(row->env, database_env) != 0)
+            continue;
+        Str own;
+        memcpy(&own, (const char *)settings + row->offset, sizeof own);
+        if (own.p != NULL && own.n > 0)
+            return own;
+    }
+    return settings->database_url;
+}
+
 static bool is_wanted(const char *const *wanted, const char *name) {
     for (; wanted != NULL && *wanted != NULL; wanted++)
         if (strcmp(*wanted, name) == 0)

@@ -27,8 +27,8 @@ typedef struct App {
     const Binding *endpoints; /* on the broker, ended by queue == NULL; NULL: Postgres carries the messages */
 } App;
 
-/** Connects to the named contexts (NULL-ended list; NULL: all that hold data of clients) on the loop. Problems that a retry can mend are not
- *  errors. */
+/** Connects to the named contexts (NULL-ended list; NULL: all that hold data of clients) on the loop. Problems that a
+ *  retry can mend are not errors. */
 MUST_USE Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts);
 /** With more than one connection for transactions per context. */
 MUST_USE Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers);

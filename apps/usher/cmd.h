@@ -12,8 +12,18 @@
     X(dev)                                                                                                             \
     X(reset)                                                                                                           \
     X(seed)                                                                                                            \
-    X(migrate) X(routes) X(replay) X(diffs) X(cutover) X(quirks) X(doctor) X(schema) X(asyncapi) X(config) X(version)  \
-        X(help)
+    X(migrate)                                                                                                         \
+    X(routes)                                                                                                          \
+    X(replay)                                                                                                          \
+    X(diffs)                                                                                                           \
+    X(cutover)                                                                                                         \
+    X(quirks)                                                                                                          \
+    X(doctor)                                                                                                          \
+    X(schema)                                                                                                          \
+    X(asyncapi)                                                                                                        \
+    X(config)                                                                                                          \
+    X(version)                                                                                                         \
+    X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

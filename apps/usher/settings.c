@@ -32,6 +32,11 @@ static Err check_role_names(Ctx *ctx, Str value) {
 }
 
 #define S(member) offsetof(Settings, member)
+#define DATABASE(env_, member, whose)                                                                                  \
+    {                                                                                                                  \
+        .env = (env_), .kind = SETTING_URL, .offset = S(member), .secret = true,                                       \
+        .doc = "Postgres of " whose "; default DATABASE_URL."                                                          \
+    }
 
 const Setting SETTINGS[] = {
     {.env = "DATABASE_URL",
@@ -39,31 +44,11 @@ const Setting SETTINGS[] = {
      .offset = S(database_url),
      .secret = true,
      .doc = "Postgres of all contexts that have no URL of their own, e.g. postgresql://user@host/db."},
-    {.env = "EVENTS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(events_database_url),
-     .secret = true,
-     .doc = "Postgres of the events context; default DATABASE_URL."},
-    {.env = "USERS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(users_database_url),
-     .secret = true,
-     .doc = "Postgres of the users context; default DATABASE_URL."},
-    {.env = "TICKETS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(tickets_database_url),
-     .secret = true,
-     .doc = "Postgres of the tickets context; default DATABASE_URL."},
-    {.env = "BUS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(bus_database_url),
-     .secret = true,
-     .doc = "Postgres of the built-in message transport; default DATABASE_URL."},
-    {.env = "GATEWAY_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(gateway_database_url),
-     .secret = true,
-     .doc = "Postgres of the gateway's stages and differences; default DATABASE_URL."},
+    DATABASE("EVENTS_DATABASE_URL", events_database_url, "the events context"),
+    DATABASE("USERS_DATABASE_URL", users_database_url, "the users context"),
+    DATABASE("TICKETS_DATABASE_URL", tickets_database_url, "the tickets context"),
+    DATABASE("BUS_DATABASE_URL", bus_database_url, "the built-in message transport"),
+    DATABASE("GATEWAY_DATABASE_URL", gateway_database_url, "the gateway's stages and differences"),
     {.env = "SHADOW_WORKERS",
      .kind = SETTING_INT,
      .offset = S(shadow_workers),
@@ -607,15 +592,3 @@ const Setting SETTINGS[] = {
      .doc = "Milliseconds between two reports of all metrics."},
     {.env = NULL},
 };
-
-Str settings_database_url(const Settings *settings, const char *database_env) {
-    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
-        if (strcmp(row->env, database_env) != 0)
-            continue;
-        Str own;
-        memcpy(&own, (const char *)settings + row->offset, sizeof own);
-        if (own.p != NULL && own.n > 0)
-            return own;
-    }
-    return settings->database_url;
-}
