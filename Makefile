@@ -80,8 +80,11 @@ test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzz
 	@tools/install-packages
 	@tools/run-tests
 
+chaos: all ## the whole chain under 300 random kills, cuts and repetitions, and its books (CHAOS="--seed N --kills N --transport rabbitmq")
+	@tests/chaos/chaos.py $(CHAOS)
+
 -include tools/checks.mk tools/fuzz.mk
-.PHONY: packages unit-build
+.PHONY: packages unit-build chaos
 
 docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, JSON:API, schemas, exceptions
 	@$(B)/usher help --man > docs/usher.1
