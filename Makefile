@@ -45,7 +45,7 @@ LDLIBS   := -lpq -luv -lssl -lcrypto -lnghttp2 -l:libboost_context.a -lseccomp -
 
 # Lowest layer first. A folder may use those before it (tools/check-layers holds the exact rows).
 LAYERS := lib/base lib/runtime lib/json lib/tls lib/http lib/amqp lib/pg lib/telemetry lib/resource lib/bus lib/jobs lib/api \
-          apps/legacy apps/messaging apps/core_events apps/core_users apps/core_tickets apps/api_gateway apps/usher
+          apps/legacy apps/messaging apps/upkeep apps/core_events apps/core_users apps/core_tickets apps/api_gateway apps/usher
 DIRS   := $(foreach d,$(LAYERS),$(if $(wildcard $(d)/*.c),$(d)))
 
 include tools/build.mk
@@ -80,8 +80,11 @@ test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzz
 	@tools/install-packages
 	@tools/run-tests
 
+chaos: all ## the whole chain under 300 random kills, cuts and repetitions, and its books (CHAOS="--seed N --kills N")
+	@tests/chaos/chaos.py $(CHAOS)
+
 -include tools/checks.mk tools/fuzz.mk
-.PHONY: packages unit-build
+.PHONY: packages unit-build chaos
 
 docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks, JSON:API, schemas, exceptions
 	@$(B)/usher help --man > docs/usher.1

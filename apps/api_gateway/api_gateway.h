@@ -6,8 +6,8 @@
  *               gateway_reload         other routes, without a request lost
  *
  *
- * Hooks for stages and mirrors: gateway.h; what usher hooks there: switch.h in the gateway workers, shadow.h in workers of
- * their own, board.h between them.
+ * Hooks for stages and mirrors: gateway.h; what usher hooks there: switch.h in the gateway workers, shadow.h in workers
+ * of their own, board.h between them.
  */
 #pragma once
 #include "api_gateway/bounds.h"

@@ -1,9 +1,10 @@
 /*
- * recorder.h - live conversations in the form of the recordings (contracts/README.md), so that rare routes get a corpus.
+ * recorder.h - live conversations in the form of the recordings (contracts/README.md), so that rare routes get a
+ * corpus.
  *
- * One file, a whole document after every exchange, whatever ends the process. Secret and personal values are redacted by
- * rule before anything is written. Ids that the side made (201 with a Location) become captures, so that a replay can put
- * its own in their place.
+ * One file, a whole document after every exchange, whatever ends the process. Secret and personal values are redacted
+ * by rule before anything is written. Ids that the side made (201 with a Location) become captures, so that a replay
+ * can put its own in their place.
  */
 #pragma once
 #include "api_gateway/gateway.h"

@@ -5,5 +5,8 @@
  */
 #pragma once
 #include "core_events/event.h"
+#include "jobs/jobs.h"
 
 extern const Context CORE_EVENTS_CONTEXT;
+/** Its background work. */
+extern const JobBoard CORE_EVENTS_JOBS;

@@ -228,7 +228,9 @@ const Resource EVENT_RESOURCE = {
 
 static const Resource outbox = BUS_OUTBOX("events"), marks = BUS_OUTBOX_MARKS("events");
 static const Resource keys = KEEP_TABLE("events");
-static const Resource *const resources[] = {&venue_resource, &EVENT_RESOURCE, &outbox, &marks, &keys, NULL};
+JOB_TABLES(events, "events");
+static const Resource *const resources[] = {&venue_resource, &EVENT_RESOURCE,       &outbox, &marks,
+                                            &keys,           JOB_RESOURCES(events), NULL};
 
 const Context CORE_EVENTS_CONTEXT = {
     .name = "events",

@@ -5,8 +5,11 @@
  */
 #pragma once
 #include "bus/bus.h"
+#include "jobs/jobs.h"
 
 extern const Context CORE_TICKETS_CONTEXT;
+/** Its background work. */
+extern const JobBoard CORE_TICKETS_JOBS;
 
 /** Which queues Tickets consumes, and how; ended by queue == NULL. */
 extern const Pipeline CORE_TICKETS_PIPELINES[];

@@ -126,7 +126,7 @@ static const Attribute reservation_attributes[] = {
 };
 
 /* Internal: a hold is only ever made by `reserve`. No foreign keys (quirk reserve-anything). A hold that has run out
- * stays until its seat is held again; there are never more than keys that were asked for. */
+ * counts for nobody; a job forgets it an hour later (tickets_jobs.c). */
 const Resource RESERVATION_RESOURCE = {
     .name = "reservation",
     .plural = "reservations",
@@ -143,6 +143,7 @@ const Resource RESERVATION_RESOURCE = {
 /* In the order in which writers lock tables: `usher reset` empties them in this order. */
 static const Resource inbox = BUS_INBOX("tickets");
 static const Resource keys = KEEP_TABLE("tickets");
+JOB_TABLES(tickets, "tickets");
 static const Resource *const resources[] = {
     &TICKETS_VENUE_RESOURCE,
     &TICKET_RESOURCE,
@@ -151,6 +152,7 @@ static const Resource *const resources[] = {
     &TICKETS_USER_RESOURCE,
     &inbox,
     &keys,
+    JOB_RESOURCES(tickets),
     NULL,
 };
 

@@ -5,5 +5,8 @@
  */
 #pragma once
 #include "core_users/user.h"
+#include "jobs/jobs.h"
 
 extern const Context CORE_USERS_CONTEXT;
+/** Its background work. */
+extern const JobBoard CORE_USERS_JOBS;

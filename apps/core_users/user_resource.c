@@ -129,7 +129,8 @@ const Resource USER_RESOURCE = {
 
 static const Resource outbox = BUS_OUTBOX("users"), marks = BUS_OUTBOX_MARKS("users");
 static const Resource keys = KEEP_TABLE("users");
-static const Resource *const resources[] = {&USER_RESOURCE, &outbox, &marks, &keys, NULL};
+JOB_TABLES(users, "users");
+static const Resource *const resources[] = {&USER_RESOURCE, &outbox, &marks, &keys, JOB_RESOURCES(users), NULL};
 
 const Context CORE_USERS_CONTEXT = {
     .name = "users",

@@ -8,6 +8,7 @@
 #include "core_events/core_events.h"
 #include "core_tickets/core_tickets.h"
 #include "core_users/core_users.h"
+#include "jobs/jobs.h"
 #include "legacy/quirks.h"
 #include "messaging/messages.h"
 #include "telemetry/instrument.h"
@@ -16,7 +17,13 @@
 #define BUS_WRITERS 4
 
 const Context *const CONTEXTS[] = {
-    &CORE_EVENTS_CONTEXT, &CORE_USERS_CONTEXT, &CORE_TICKETS_CONTEXT, &BUS_CONTEXT, &GATEWAY_CONTEXT, NULL,
+    &CORE_EVENTS_CONTEXT,
+    &CORE_USERS_CONTEXT,
+    &CORE_TICKETS_CONTEXT,
+    &BUS_CONTEXT,
+    &JOBS_CONTEXT,
+    &GATEWAY_CONTEXT,
+    NULL,
 };
 _Static_assert(ARRAY_LEN(CONTEXTS) <= CONTEXTS_MAX, "raise CONTEXTS_MAX");
 
@@ -46,6 +53,18 @@ Err app_router(Ctx *ctx, Arena *arena, Router **ret) {
     return router_new(ctx, arena, tables, n, options, ret);
 }
 
+Str settings_database_url(const Settings *settings, const char *database_env) {
+    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
+        if (strcmp(row->env, database_env) != 0)
+            continue;
+        Str own;
+        memcpy(&own, (const char *)settings + row->offset, sizeof own);
+        if (own.p != NULL && own.n > 0)
+            return own;
+    }
+    return settings->database_url;
+}
+
 static bool is_wanted(const char *const *wanted, const char *name) {
     for (; wanted != NULL && *wanted != NULL; wanted++)
         if (strcmp(*wanted, name) == 0)
@@ -59,18 +78,24 @@ static Err open_context(App *app, const Context *context, size_t at) {
         .role = app->settings->set_role ? str_c(context->role) : (Str){NULL, 0},
         .application_name = arena_printf(app->arena, "usher/%s", context->name),
         /* One writer suits sets best; on the transport each queue and outbox holds a transaction of its own. */
-        .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : 1,
+        .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : app->writers,
         .connect_timeout_ms = 5000,
         .statement_timeout_ms = 30000,
         .observer = telemetry_pg_observer(),
         .pooled = app->settings->database_pooled,
     };
     TRY(pg_pool_new(app->loop, &config, &app->pools[at]));
-    return engine_new(app->loop, context, app->pools[at], &app->engines[at]);
+    TRY(engine_new(app->loop, context, app->pools[at], &app->engines[at]));
+    jobs_attach(app->engines[at]);
+    return ERR_OK;
 }
 
 Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts) {
-    *app = (App){.loop = loop, .settings = settings, .arena = arena_new(16 * 1024 * 1024)};
+    return app_open_wide(app, loop, settings, contexts, 1);
+}
+
+Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers) {
+    *app = (App){.loop = loop, .settings = settings, .writers = writers, .arena = arena_new(16 * 1024 * 1024)};
     if (app->arena == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; CONTEXTS[i] != NULL; i++)

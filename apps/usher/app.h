@@ -6,7 +6,7 @@
 #include "bus/bus.h"
 #include "usher/settings.h"
 
-/** All contexts in the order in which data flows: events, users, tickets, bus. NULL-ended. */
+/** All contexts in the order in which data flows: events, users, tickets, bus, jobs. NULL-ended. */
 extern const Context *const CONTEXTS[];
 #define CONTEXTS_MAX 8
 
@@ -20,15 +20,18 @@ typedef struct App {
     Arena *arena;
     Loop *loop;
     const Settings *settings;
+    int writers; /* connections for transactions, per context */
     PgPool *pools[CONTEXTS_MAX];
     Engine *engines[CONTEXTS_MAX];
     Transport *transport;
     const Binding *endpoints; /* on the broker, ended by queue == NULL; NULL: Postgres carries the messages */
 } App;
 
-/** Connects to the named contexts (NULL-ended list; NULL: all that hold data of clients) on the loop. Problems that a retry can mend are not
- *  errors. */
+/** Connects to the named contexts (NULL-ended list; NULL: all that hold data of clients) on the loop. Problems that a
+ *  retry can mend are not errors. */
 MUST_USE Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts);
+/** With more than one connection for transactions per context. */
+MUST_USE Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers);
 void app_close(App *app);
 /** The engine of a context, or NULL when it was not opened. */
 Engine *app_engine(const App *app, const char *context);

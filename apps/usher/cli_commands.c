@@ -23,8 +23,8 @@ const Command COMMANDS[] = {
          "stages say.\nNeeds no database. SIGHUP reads the routes again without a request lost.\n"
          "check  reads the configuration, says every mistake with its place and how to mend it (exit 1), and explains "
          "each route\n"
-            "record  serves, and writes what passes to --to FILE in the recordings' format, secret and personal values "
-            "redacted"},
+         "record  serves, and writes what passes to --to FILE in the recordings' format, secret and personal values "
+         "redacted"},
     {ROW(dev), .arguments = "", .brief = "serve with a private Postgres of its own, migrated and seeded",
      .doc = "Starts a Postgres under --data (as another user when started as root; on a unix socket only), applies the "
             "migrations,\nadds sample data to an empty database and serves. Prints `ready` with the addresses. Leaves "
@@ -85,11 +85,29 @@ const Command COMMANDS[] = {
             "dead retry    puts letters back into their queues under their own ids, behind what waits there; may be "
             "killed and\n              repeated: none is put back twice, none has a second effect\n"
             "dead discard  deletes letters"},
+    {ROW(jobs), .arguments = "list|show|why|retry|cancel|pause|resume|scale|run|queues|audit [ID|LINE|QUEUE|KIND]",
+     .arguments_min = 1, .arguments_max = 2,
+     .subcommands = "list show why retry cancel pause resume scale run queues audit",
+     .brief = "look at background work, and act on it",
+     .doc = "list      jobs, the newest first; --state, --kind, --queue narrow it\n"
+            "show ID   all that is known of one\n"
+            "why ID    why it does not run, or what became of it; why LINE: the same of a cron line\n"
+            "retry ID  run it as soon as it may, whether it failed, was cancelled or waits\n"
+            "cancel ID at once while it waits; while it runs, its worker ends it, wherever that is\n"
+            "pause QUEUE, resume QUEUE   begin nothing of it; go on\n"
+            "scale QUEUE                 other limits than declared, at once: --limit, --global\n"
+            "run KIND  insert one now; --args holds its arguments\n"
+            "queues    each queue with what waits, runs and who serves it\n"
+            "audit     who did which of these, and when\n"
+            "Reading needs the role usher_jobs_reader, acting usher_jobs_operator; `usher migrate up` makes both. See "
+            "docs/jobs.md."},
     {ROW(doctor), .arguments = "", .brief = "check configuration, databases, privileges, clock and limits",
      .doc = "Checks what serving needs and says how to mend what is wrong. Exit 1 when something is."},
     {ROW(schema), .arguments = "", .brief = "write the JSON Schemas of all bodies and messages",
      .doc = "Writes a file per body of either surface and per message to contracts/schemas; --check says which are "
             "stale."},
+    {ROW(asyncapi), .arguments = "", .brief = "print the AsyncAPI document of the messages",
+     .doc = "AsyncAPI 3.0: which messages there are, their schemas and envelope, on which exchanges and queues."},
     {ROW(config), .arguments = "", .brief = "show the configuration as it is read",
      .doc =
          "Every setting is an environment variable. Shows each with its value (secrets masked), default and meaning."},

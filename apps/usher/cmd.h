@@ -8,9 +8,22 @@
     X(serve)                                                                                                           \
     X(gateway)                                                                                                         \
     X(bus)                                                                                                             \
+    X(jobs)                                                                                                            \
     X(dev)                                                                                                             \
-    X(reset) X(seed) X(migrate) X(routes) X(replay) X(diffs) X(cutover) X(quirks) X(doctor) X(schema) X(config)        \
-        X(version) X(help)
+    X(reset)                                                                                                           \
+    X(seed)                                                                                                            \
+    X(migrate)                                                                                                         \
+    X(routes)                                                                                                          \
+    X(replay)                                                                                                          \
+    X(diffs)                                                                                                           \
+    X(cutover)                                                                                                         \
+    X(quirks)                                                                                                          \
+    X(doctor)                                                                                                          \
+    X(schema)                                                                                                          \
+    X(asyncapi)                                                                                                        \
+    X(config)                                                                                                          \
+    X(version)                                                                                                         \
+    X(help)
 
 #define COMMAND_DECLARE(name)                                                                                          \
     int cmd_##name(Invocation *call);                                                                                  \

@@ -13,19 +13,12 @@
 #include "runtime/confine.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
+#include "usher/doctor.h"
+#include "usher/tls.h"
 
 const Option OPTIONS_doctor[] = {{"json", OPTION_FLAG, NULL, "print JSON"}, {.name = NULL}};
 
-typedef enum Finding { FINE, WARNING, WRONG } Finding;
-
-typedef struct Doctor {
-    Ctx *ctx;
-    const Settings *settings;
-    JsonWriter *json; /* NULL: for people */
-    size_t wrong, warnings;
-} Doctor;
-
-static void found(Doctor *doctor, Finding finding, const char *subject, Str what, const char *mend) {
+void found(Doctor *doctor, Finding finding, const char *subject, Str what, const char *mend) {
     static const char *const words[] = {"ok", "warning", "wrong"};
     doctor->wrong += finding == WRONG;
     doctor->warnings += finding == WARNING;
@@ -46,8 +39,6 @@ static void found(Doctor *doctor, Finding finding, const char *subject, Str what
     json_write_string(doctor->json, str_c(mend));
     json_object_end(doctor->json);
 }
-
-#define SAY(doctor, ...) arena_printf((doctor)->ctx->arena, __VA_ARGS__)
 
 /* One value of one row, as text; absent on failure (told as a finding). */
 static Str ask(Doctor *doctor, PGconn *conn, const char *subject, const char *sql, const char *value) {
@@ -87,7 +78,7 @@ static void check_server(Doctor *doctor, const Context *context, PGconn *conn) {
                     "SELECT current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity WHERE "
                     "backend_type = 'client backend')",
                     NULL);
-    int64_t needed = 3 * (doctor->settings->http_workers + 2);
+    int64_t needed = 3 * (doctor->settings->http_workers + 2) + 4 * doctor->settings->jobs_workers;
     if (spare.p != NULL)
         found(doctor, strtoll(spare.p, NULL, 10) >= needed ? FINE : WARNING, context->name,
               SAY(doctor, "%.*s free connections, %lld needed by one usher", STR_ARG(spare), (long long)needed),
@@ -190,6 +181,23 @@ static void check_listen(Doctor *doctor) {
     }
 }
 
+static void tls_fine(void *data, Str what) {
+    found(data, FINE, "tls", what, NULL);
+}
+
+static void tls_warning(void *data, Str what, const char *mend) {
+    found(data, WARNING, "tls", what, mend);
+}
+
+static void tls_wrong(void *data, Str what, const char *mend) {
+    found(data, WRONG, "tls", what, mend);
+}
+
+static void check_tls(Doctor *doctor) {
+    const TlsExamination examination = {tls_fine, tls_warning, tls_wrong, doctor};
+    tls_examine(doctor->ctx, doctor->settings, doctor->settings->listen, &examination);
+}
+
 static int64_t read_number(const char *path) {
     char text[64] = "";
     FILE *file = fopen(path, "re");
@@ -251,7 +259,9 @@ int cmd_doctor(Invocation *call) {
                   "mend the declarations");
         check_context(&doctor, *context);
     }
+    check_broker(&doctor);
     check_listen(&doctor);
+    check_tls(&doctor);
     check_limits(&doctor);
     check_confinement(&doctor);
     if (doctor.json != NULL) {

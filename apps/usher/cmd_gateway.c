@@ -35,12 +35,8 @@ static int check(Invocation *call, const Settings *settings) {
 int cmd_gateway(Invocation *call) {
     static const struct {
         const char *option, *setting;
-    } names[] = {{"listen", "GATEWAY_LISTEN"},
-                 {"legacy", "LEGACY_URL"},
-                 {"new", "NEW_URL"},
-                 {"routes", "GATEWAY_ROUTES"},
-                 {"config", "USHER_CONFIG"},
-                 {"to", "GATEWAY_RECORD"}};
+    } names[] = {{"listen", "GATEWAY_LISTEN"}, {"legacy", "LEGACY_URL"},   {"new", "NEW_URL"},
+                 {"routes", "GATEWAY_ROUTES"}, {"config", "USHER_CONFIG"}, {"to", "GATEWAY_RECORD"}};
     Settings settings;
     int status;
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -57,7 +53,9 @@ int cmd_gateway(Invocation *call) {
     if (call->argument_count == 1 && strcmp(call->arguments[0], "check") == 0)
         return check(call, &settings);
     if (call->argument_count == 1 && !records) {
-        err_printf("gateway: there is no \"%s\"; say `usher gateway`, `usher gateway check` or `usher gateway record`\n", call->arguments[0]);
+        err_printf(
+            "gateway: there is no \"%s\"; say `usher gateway`, `usher gateway check` or `usher gateway record`\n",
+            call->arguments[0]);
         return 2;
     }
     return serve_run(&settings, NULL);

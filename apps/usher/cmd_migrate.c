@@ -10,7 +10,7 @@
 #include "json/json.h"
 
 const Option OPTIONS_migrate[] = {
-    {"context", OPTION_TEXT, "NAME", "only this context: events, users, tickets, bus, gateway"},
+    {"context", OPTION_TEXT, "NAME", "only this context: events, users, tickets, bus, jobs, gateway"},
     {"to", OPTION_TEXT, "VERSION", "up: the last to apply; down: the one to stay"},
     {"allow-data-loss", OPTION_FLAG, NULL, "down: take back steps that drop data"},
     {"allow", OPTION_LIST, "STEP", "generate: a dangerous step by its name, e.g. drop-column:events.price; repeatable"},
@@ -101,6 +101,7 @@ static Err generate(Invocation *call, const Context *context, PGconn *conn, Buf 
     (void)conn;
     const char *source = option_text(call, "source");
     const char *folder = strcmp(context->name, "bus") == 0       ? "lib/bus"
+                         : strcmp(context->name, "jobs") == 0    ? "lib/jobs"
                          : strcmp(context->name, "gateway") == 0 ? "apps/api_gateway"
                                                                  : NULL;
     Str directory = folder != NULL
@@ -162,7 +163,7 @@ static int run_all(Invocation *call, size_t subcommand, const Settings *settings
         worst = MAX_OF(worst, err == ERR_CONFLICT || err == ERR_REFUSED ? 1 : 2);
     }
     if (visited == 0) {
-        err_printf("there is no context \"%s\"; contexts are events, users, tickets, bus, gateway\n", only);
+        err_printf("there is no context \"%s\"; contexts are events, users, tickets, bus, jobs, gateway\n", only);
         return 2;
     }
     return worst;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/asyncapi.h"
 #include "api/schema.h"
 #include "messaging/messages.h"
 #include "usher/app.h"
@@ -114,4 +115,21 @@ int cmd_schema(Invocation *call) {
         return cli_fail(ctx, 2, "schema");
     find_left_over(out);
     return out->stale > 0 ? 1 : 0;
+}
+
+/* --- asyncapi ----------------------------------------------------------------------------------------------------- */
+
+const Option OPTIONS_asyncapi[] = {{.name = NULL}};
+
+int cmd_asyncapi(Invocation *call) {
+    Ctx *ctx = call->ctx;
+    JsonApi *api;
+    Str json, text;
+    if (jsonapi_new(ctx, ctx->arena, CONTEXTS, &api) != ERR_OK)
+        return cli_fail(ctx, 2, "asyncapi");
+    AsyncApi document = {.ctx = ctx, .json_api = api, .messages = MESSAGES, .endpoints = ENDPOINTS};
+    if (asyncapi_make(&document, &json) != ERR_OK || pretty(ctx, (Str){NULL, 0}, json, &text) != ERR_OK)
+        return cli_fail(ctx, 2, "asyncapi");
+    out_str(text);
+    return 0;
 }

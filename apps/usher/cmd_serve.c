@@ -10,7 +10,7 @@
 const Option OPTIONS_serve[] = {
     {"listen", OPTION_TEXT, "ADDR:PORT", "instead of LISTEN"},
     {"config", OPTION_TEXT, "FILE", "instead of USHER_CONFIG: a file of NAME=value lines, read again on SIGHUP"},
-    {"roles", OPTION_TEXT, "ROLES", "instead of ROLES: a comma list of http, relay, consume, gateway"},
+    {"roles", OPTION_TEXT, "ROLES", "instead of ROLES: a comma list of http, relay, consume, jobs, gateway"},
     {.name = NULL},
 };
 

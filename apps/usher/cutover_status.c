@@ -1,8 +1,8 @@
 /*
  * cutover_status.c - what stands where, and what would come next.
  */
-#include "json/json.h"
 #include "usher/cutover.h"
+#include "json/json.h"
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 

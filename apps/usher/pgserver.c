@@ -26,7 +26,7 @@
 static const char CONFIGURATION[] = "\n# usher dev\n"
                                     "listen_addresses = ''\n"
                                     "unix_socket_permissions = 0700\n"
-                                    "max_connections = 60\n"
+                                    "max_connections = 100\n"
                                     "shared_buffers = 128MB\n"
                                     "timezone = 'UTC'\n"
                                     "log_timezone = 'UTC'\n";

@@ -53,8 +53,8 @@ typedef struct ReplayDifference {
 typedef struct ReplayTarget {
     const char *host;
     int port;
-    int64_t settle_ms; /* how long a GET behind a message may take to become equal */
-    int64_t pause_ms;  /* how long to wait where the recorder waited for messages */
+    int64_t settle_ms;     /* how long a GET behind a message may take to become equal */
+    int64_t pause_ms;      /* how long to wait where the recorder waited for messages */
     int64_t speed_percent; /* of the recorded pace (at_ms); 0: without pauses */
     /** Told each exchange that was compared; may be NULL. */
     void (*compared)(void *data, int64_t exchange, const Json *request);

@@ -6,6 +6,7 @@
  *   shadow   beside it: compares what is mirrored, keeps the stages in step with Postgres: shadow_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
+ *   jobs     runs the contexts' background work: boards.c
  *   telemetry (not one of ROLES) serves the admin listener and exports what the others recorded: observe.c
  */
 #include "api/jsonapi.h"
@@ -18,12 +19,14 @@
 #include "telemetry/telemetry.h"
 #include "usher/amqp.h"
 #include "usher/app.h"
+#include "usher/boards.h"
 #include "usher/gateway_role.h"
 #include "usher/listeners.h"
 #include "usher/observe.h"
 #include "usher/ops_settings.h"
 #include "usher/settings_file.h"
 #include "usher/shadow_role.h"
+#include "usher/tls.h"
 
 #define RELOAD_BYTES (16 * 1024 * 1024)
 
@@ -71,7 +74,14 @@ static Err start_http(Worker *worker) {
     arena_set_budget((size_t)settings->memory_max_bytes);
     options.observer = telemetry_http_observer();
     int fds[LISTENERS_PER_WORKER];
-    TRY(http_server_new(worker->loop, fds, listeners_of("http", worker->index, fds), &options, &self.server));
+    size_t n_fds = listeners_of("http", worker->index, fds);
+    Err err = tls_options(&ctx, settings, settings->listen, fds, n_fds, &options);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    if (err == ERR_OK)
+        err = http_server_new(worker->loop, fds, n_fds, &options, &self.server);
+    tls_context_unref(options.tls);
+    TRY(err);
     return observe_start(worker, &self.app, self.server);
 }
 
@@ -87,6 +97,19 @@ static Err reload_worker(Worker *worker) {
     return settings_reload(&ctx, &mistakes);
 }
 
+/* Connections go on with what they began with; a worker that cannot follow its parent keeps what it has. */
+static Err reload_certificates(void) {
+    Arena *arena CLEANUP(arena_freep) = arena_new(RELOAD_BYTES);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = tls_reload(&ctx, self.server);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    return err;
+}
+
 /* Requests in work go on with the router they began with: it stays, in the worker's arena. */
 static Err reload_http(Worker *worker) {
     Ctx ctx;
@@ -94,7 +117,7 @@ static Err reload_http(Worker *worker) {
     ctx_init(&ctx, self.app.arena, 0);
     TRY(app_router(&ctx, self.app.arena, &self.compat.router));
     quirks_style(&self.style);
-    return ERR_OK;
+    return reload_certificates();
 }
 
 static void http_drained(void *data) {
@@ -145,8 +168,7 @@ static Err start_consume(Worker *worker) {
                                .engine = app_engine(&self.app, "tickets"),
                                .transport = self.app.transport,
                                .batch = (size_t)settings->consumer_batch,
-                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms),
-                               .inbox_keep_ms = settings->inbox_keep_ms};
+                               .redeliver_ms = settings_delays(settings->redeliver, self.redeliver_ms)};
         TRY(consumer_start(worker->loop, consumer, &self.loops[self.n_loops++]));
     }
     return observe_start(worker, &self.app, NULL);
@@ -155,6 +177,23 @@ static Err start_consume(Worker *worker) {
 static Err start_shadow(Worker *worker) {
     listeners_close_but(NULL, 0);
     return shadow_role_start(worker);
+}
+
+/* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
+#define JOBS_WRITERS 2
+
+static Err start_jobs(Worker *worker) {
+    listeners_close_but(NULL, 0);
+    observe_attach(worker);
+    TRY(app_open_wide(&self.app, worker->loop, worker->settings,
+                      (const char *const[]){"events", "users", "tickets", "jobs", NULL}, JOBS_WRITERS));
+    TRY(jobs_start(worker, &self.app));
+    return observe_start(worker, &self.app, NULL);
+}
+
+static void drain_jobs(Worker *worker) {
+    observe_draining(worker);
+    jobs_drain(worker);
 }
 
 static Err start_telemetry(Worker *worker) {
@@ -209,6 +248,14 @@ static Err check_declarations(void) {
               F_STR("mistakes", buf_str(&mistakes)));
         return ERR_INTERNAL;
     }
+    for (const JobBoard *const *board = BOARDS; *board != NULL; board++) {
+        Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
+        if (jobs_verify(*board, &mistakes) == 0)
+            continue;
+        LOG_E(NULL, "jobs contradict their declarations", F_C("context", (*board)->context->name),
+              F_STR("mistakes", buf_str(&mistakes)));
+        return ERR_INTERNAL;
+    }
     Buf mistakes CLEANUP(buf_done) = buf_new(NULL, DECLARATION_MISTAKES_MAX);
     if (pipeline_verify(CORE_TICKETS_PIPELINES, &mistakes) == 0)
         return ERR_OK;
@@ -221,6 +268,13 @@ static Err open_listeners(const Settings *settings) {
     if (arena == NULL)
         return ERR_NO_MEMORY;
     int http_workers = count_of(settings, "http", settings->http_workers);
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    Err err = http_workers == 0 ? ERR_OK : tls_prepare(&ctx, settings, settings->listen);
+    if (err != ERR_OK) {
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+        return err;
+    }
     if (http_workers > 0)
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
@@ -252,6 +306,8 @@ static Err reload(void *data) {
     ctx_init(&ctx, arena, 0);
     Err err = settings_reload(&ctx, &mistakes);
     if (err == ERR_OK)
+        err = tls_reload(&ctx, NULL);
+    if (err == ERR_OK)
         err = gateway_role_check();
     if (err == ERR_OK)
         LOG_I(NULL, "reloaded");
@@ -264,7 +320,8 @@ static Err reload(void *data) {
 static Err find_confinement(const Settings *settings, Confinement *ret) {
     static Arena *arena;
     Ctx ctx;
-    arena = arena_new(64 * 1024);
+    if (arena == NULL) /* read, so that the compiler keeps what nobody else looks at: a leak checker asks */
+        arena = arena_new(64 * 1024);
     if (arena == NULL)
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
@@ -303,6 +360,11 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .count = count_of(settings, "consume", 1),
          .start = start_consume,
          .drain = drain_loops,
+         .reload = reload_worker},
+        {.name = "jobs",
+         .count = count_of(settings, "jobs", settings->jobs_workers),
+         .start = start_jobs,
+         .drain = drain_jobs,
          .reload = reload_worker},
         {.name = "telemetry",
          .count = observe_process_count(settings),

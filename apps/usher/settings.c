@@ -10,8 +10,9 @@
 #include "usher/amqp.h"
 #include "usher/gateway_role.h"
 #include "usher/observe.h"
-#include "usher/shadow_settings.h"
 #include "usher/ops_settings.h"
+#include "usher/shadow_settings.h"
+#include "usher/tls.h"
 
 static Err check_quirks(Ctx *ctx, Str value) {
     return quirks_check(ctx, value);
@@ -22,14 +23,20 @@ static Err check_role_names(Ctx *ctx, Str value) {
     while (rest.p != NULL) {
         Str role = str_trim(str_cut(&rest, ','), " ");
         if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
-            !str_eq_c(role, "gateway"))
+            !str_eq_c(role, "jobs") && !str_eq_c(role, "gateway"))
             return ctx_problem(ctx, ERR_INVALID, "ROLES",
-                               "there is no role \"%.*s\"; roles are http, relay, consume, gateway", STR_ARG(role));
+                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway",
+                               STR_ARG(role));
     }
     return ERR_OK;
 }
 
 #define S(member) offsetof(Settings, member)
+#define DATABASE(env_, member, whose)                                                                                  \
+    {                                                                                                                  \
+        .env = (env_), .kind = SETTING_URL, .offset = S(member), .secret = true,                                       \
+        .doc = "Postgres of " whose "; default DATABASE_URL."                                                          \
+    }
 
 const Setting SETTINGS[] = {
     {.env = "DATABASE_URL",
@@ -37,31 +44,11 @@ const Setting SETTINGS[] = {
      .offset = S(database_url),
      .secret = true,
      .doc = "Postgres of all contexts that have no URL of their own, e.g. postgresql://user@host/db."},
-    {.env = "EVENTS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(events_database_url),
-     .secret = true,
-     .doc = "Postgres of the events context; default DATABASE_URL."},
-    {.env = "USERS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(users_database_url),
-     .secret = true,
-     .doc = "Postgres of the users context; default DATABASE_URL."},
-    {.env = "TICKETS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(tickets_database_url),
-     .secret = true,
-     .doc = "Postgres of the tickets context; default DATABASE_URL."},
-    {.env = "BUS_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(bus_database_url),
-     .secret = true,
-     .doc = "Postgres of the built-in message transport; default DATABASE_URL."},
-    {.env = "GATEWAY_DATABASE_URL",
-     .kind = SETTING_URL,
-     .offset = S(gateway_database_url),
-     .secret = true,
-     .doc = "Postgres of the gateway's stages and differences; default DATABASE_URL."},
+    DATABASE("EVENTS_DATABASE_URL", events_database_url, "the events context"),
+    DATABASE("USERS_DATABASE_URL", users_database_url, "the users context"),
+    DATABASE("TICKETS_DATABASE_URL", tickets_database_url, "the tickets context"),
+    DATABASE("BUS_DATABASE_URL", bus_database_url, "the built-in message transport"),
+    DATABASE("GATEWAY_DATABASE_URL", gateway_database_url, "the gateway's stages and differences"),
     {.env = "SHADOW_WORKERS",
      .kind = SETTING_INT,
      .offset = S(shadow_workers),
@@ -147,7 +134,8 @@ const Setting SETTINGS[] = {
     {.env = "GATEWAY_RECORD",
      .kind = SETTING_TEXT,
      .offset = S(gateway_record),
-     .doc = "File for what passes through, as a recording, redacted; `usher gateway record` sets it. Takes one gateway worker."},
+     .doc = "File for what passes through, as a recording, redacted; `usher gateway record` sets it. Takes one gateway "
+            "worker."},
     {.env = "GATEWAY_TESTER_SECRET",
      .kind = SETTING_TEXT,
      .offset = S(tester_secret),
@@ -187,6 +175,11 @@ const Setting SETTINGS[] = {
      .fallback = "classic",
      .check = check_amqp_queue_type,
      .doc = "classic (as the old system declares them) or quorum; an existing queue of the other type is refused."},
+    {.env = "JOBS_DATABASE_URL",
+     .kind = SETTING_URL,
+     .offset = S(jobs_database_url),
+     .secret = true,
+     .doc = "Postgres of jobs that belong to no context; default DATABASE_URL. A context's jobs are in its own."},
     {.env = "SET_ROLE",
      .kind = SETTING_BOOL,
      .offset = S(set_role),
@@ -198,7 +191,50 @@ const Setting SETTINGS[] = {
      .kind = SETTING_TEXT,
      .offset = S(listen),
      .fallback = "127.0.0.1:5000",
-     .doc = "Where to serve HTTP: ADDR:PORT, [ADDR6]:PORT, :PORT or unix:/path; several separated by commas."},
+     .doc = "Where to serve HTTP: ADDR:PORT, [ADDR6]:PORT, :PORT or unix:/path; several separated by commas. With "
+            "https:// in front: TLS, by TLS_CERT."},
+    {.env = "TLS_CERT",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_cert),
+     .reload = true,
+     .doc = "PEM file of the certificate and its chain; several separated by commas, chosen by the host that a client "
+            "names, the first for others; or a folder of NAME.crt and NAME.key."},
+    {.env = "TLS_KEY",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_key),
+     .reload = true,
+     .doc = "PEM files of the keys, in TLS_CERT's order; default: each stands in its certificate's file."},
+    {.env = "TLS_CLIENT_CA",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_client_ca),
+     .reload = true,
+     .doc = "PEM file of the authorities that clients' certificates must come from; unset: clients need none."},
+    {.env = "TLS_CLIENT_AUTH",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_client_auth),
+     .fallback = "required",
+     .check = check_tls_clients,
+     .reload = true,
+     .doc =
+         "Where TLS_CLIENT_CA is set: required, or optional (who shows none is served, who shows a wrong one is not)."},
+    {.env = "TLS_MIN_VERSION",
+     .kind = SETTING_TEXT,
+     .offset = S(tls_min_version),
+     .fallback = "1.3",
+     .check = check_tls_version,
+     .reload = true,
+     .doc = "The oldest version of TLS that clients may speak: 1.3 or 1.2."},
+    {.env = "HTTP2",
+     .kind = SETTING_BOOL,
+     .offset = S(http2),
+     .fallback = "true",
+     .reload = true,
+     .doc = "Offer HTTP/2 beside HTTP/1.1 on addresses with TLS."},
+    {.env = "HTTP2_CLEARTEXT",
+     .kind = SETTING_BOOL,
+     .offset = S(http2_cleartext),
+     .fallback = "false",
+     .doc = "Take HTTP/2 without TLS from clients that begin with it (prior knowledge), on addresses without TLS."},
     {.env = "HTTP_WORKERS",
      .kind = SETTING_INT,
      .offset = S(http_workers),
@@ -209,7 +245,7 @@ const Setting SETTINGS[] = {
     {.env = "ROLES",
      .kind = SETTING_TEXT,
      .offset = S(roles),
-     .fallback = "http,relay,consume",
+     .fallback = "http,relay,consume,jobs",
      .check = check_role_names,
      .doc = "Which kinds of worker this machine runs."},
     {.env = "LOG_LEVEL",
@@ -320,6 +356,34 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 10000,
      .doc = "Messages consumed in one commit."},
+    {.env = "JOBS_WORKERS",
+     .kind = SETTING_INT,
+     .offset = S(jobs_workers),
+     .fallback = "1",
+     .min = 1,
+     .max = 64,
+     .doc = "How many single-threaded workers run jobs here."},
+    {.env = "JOBS_POLL",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_poll_ms),
+     .fallback = "1s",
+     .min = 10,
+     .max = 3600000,
+     .doc = "How often queues of jobs are looked at besides being woken by NOTIFY."},
+    {.env = "JOBS_HEARTBEAT",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_heartbeat_ms),
+     .fallback = "5s",
+     .min = 50,
+     .max = 600000,
+     .doc = "How often a worker that runs jobs says that it lives."},
+    {.env = "JOBS_RESCUE_AFTER",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(jobs_rescue_ms),
+     .fallback = "30s",
+     .min = 500,
+     .max = 3600000,
+     .doc = "A worker silent for so long has died; its jobs are given to others. Several heartbeats."},
     {.env = "RESTART_INTENSITY",
      .kind = SETTING_INT,
      .offset = S(restart_intensity),
@@ -528,15 +592,3 @@ const Setting SETTINGS[] = {
      .doc = "Milliseconds between two reports of all metrics."},
     {.env = NULL},
 };
-
-Str settings_database_url(const Settings *settings, const char *database_env) {
-    for (const Setting *row = SETTINGS; row->env != NULL; row++) {
-        if (strcmp(row->env, database_env) != 0)
-            continue;
-        Str own;
-        memcpy(&own, (const char *)settings + row->offset, sizeof own);
-        if (own.p != NULL && own.n > 0)
-            return own;
-    }
-    return settings->database_url;
-}

@@ -7,7 +7,8 @@
 #include "runtime/config.h"
 
 typedef struct Settings {
-    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url;
+    Str database_url, events_database_url, users_database_url, tickets_database_url, bus_database_url,
+        jobs_database_url;
     Str gateway_database_url;
     int64_t shadow_workers, shadow_queue_bytes, shadow_concurrency, shadow_rechecks, shadow_timeout_ms,
         shadow_recheck_ms;
@@ -24,6 +25,7 @@ typedef struct Settings {
     int64_t inbox_keep_ms;
     bool database_pooled;
     int64_t relay_workers, relay_batch, relay_poll_ms, consumer_batch;
+    int64_t jobs_workers, jobs_poll_ms, jobs_heartbeat_ms, jobs_rescue_ms;
     int64_t restart_intensity, restart_period_ms;
     bool set_role;
     Str gateway_listen, legacy_url, new_url, gateway_routes, gateway_trusted_proxies;
@@ -36,6 +38,8 @@ typedef struct Settings {
     int64_t handover_ms;
     Str pidfile, run_as;
     bool confine;
+    Str tls_cert, tls_key, tls_client_ca, tls_client_auth, tls_min_version;
+    bool http2, http2_cleartext;
     Str admin_listen;
     bool otel_disabled;
     Str otel_service_name, otel_resource_attributes;

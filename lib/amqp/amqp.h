@@ -29,6 +29,7 @@ typedef struct AmqpConfig {
     Str name;       /* connection_name, as the broker's tools show it */
     int frame_max;  /* 0: 131072 */
     int64_t rpc_ms; /* how long the broker may take for one answer; 0: 30000 */
+    bool once;      /* amqp_client_ready fails with the first failure, of any kind: for looking only */
 } AmqpConfig;
 
 /** Starts connecting; returns at once. ERR_INVALID: ctx's problem says what is wrong with the URL. ERR_NO_MEMORY. */
@@ -52,8 +53,7 @@ Str amqp_client_last_error(const AmqpClient *client);
 /** A text of the broker's properties ("product", "version"), absent before it was ever connected. */
 Str amqp_client_broker(const AmqpClient *client, const char *property);
 
-/* --- channels
- * ------------------------------------------------------------------------------------------------------ */
+/* --- channels ----------------------------------------------------------------------------------------------------- */
 
 /** Makes a freshly opened channel what it should be. An error closes it; it is tried again after a while. */
 typedef CO_FN Err (*AmqpSetup)(AmqpChannel *channel, void *data);
@@ -99,8 +99,7 @@ CO_FN Err amqp_qos(AmqpChannel *channel, uint16_t prefetch) MUST_USE;
 /** From here on publishing is confirmed. In the setup. */
 CO_FN Err amqp_confirm_select(AmqpChannel *channel) MUST_USE;
 
-/* --- publishing
- * ---------------------------------------------------------------------------------------------------- */
+/* --- publishing --------------------------------------------------------------------------------------------------- */
 
 typedef struct AmqpMessage {
     const char *exchange;
@@ -125,8 +124,7 @@ CO_FN Err amqp_confirms_wait(AmqpChannel *channel, uint64_t last) MUST_USE;
 /** What became of one; to be asked in the turn in which the wait returned. */
 AmqpConfirm amqp_confirm_of(const AmqpChannel *channel, uint64_t number);
 
-/* --- consuming
- * ----------------------------------------------------------------------------------------------------- */
+/* --- consuming ---------------------------------------------------------------------------------------------------- */
 
 /** Borrowed: valid during the call only. */
 typedef struct AmqpDelivery {

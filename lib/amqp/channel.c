@@ -20,8 +20,7 @@ Err channel_problem(const AmqpChannel *channel, Err err) {
     return ctx_problem(co_ctx(co_self()), err, NULL, "%s", words[0] != '\0' ? words : "the broker is not connected");
 }
 
-/* --- questions
- * ----------------------------------------------------------------------------------------------------- */
+/* --- questions ---------------------------------------------------------------------------------------------------- */
 
 void channel_answered(AmqpChannel *channel, const AmqpMethod *answer) {
     if (!channel->asking || answer->id != channel->awaited)
@@ -61,8 +60,7 @@ CO_FN Err channel_ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMeth
     return err;
 }
 
-/* --- losing and opening
- * -------------------------------------------------------------------------------------------- */
+/* --- losing and opening ------------------------------------------------------------------------------------------- */
 
 void channel_lost(AmqpChannel *channel, Err failure, Str words) {
     if (channel->state == CHANNEL_AWAY)
@@ -189,8 +187,7 @@ bool amqp_channel_is_up(const AmqpChannel *channel) {
     return channel->state == CHANNEL_UP;
 }
 
-/* --- birth and end
- * ------------------------------------------------------------------------------------------------- */
+/* --- birth and end ------------------------------------------------------------------------------------------------ */
 
 Err amqp_channel_new(AmqpClient *client, const char *name, AmqpSetup setup, void *data, AmqpChannel **ret) {
     if (client->n_channels == AMQP_CHANNELS_MAX || client->n_channels >= (size_t)client->url.channel_max)

@@ -93,7 +93,8 @@ struct AmqpClient {
     Err failure; /* why it is away */
     char last_error[AMQP_ERROR_MAX];
     bool outage; /* told in the log */
-    int held;    /* by work whose last words should still go out when the process stops */
+    bool once;
+    int held; /* by work whose last words should still go out when the process stops */
     Co *reader, *writer;
 
     AmqpSocket socket;

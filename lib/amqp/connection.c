@@ -16,8 +16,7 @@
 #define LINGER_MS 20
 #define OUT_MAX   ((size_t)AMQP_BODY_MAX + 64u * 1024 * 1024)
 
-/* --- waits
- * --------------------------------------------------------------------------------------------------------- */
+/* --- waits -------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err waiters_wait(AmqpWaiter **list, int64_t deadline_ms) {
     AmqpWaiter self = {.next = *list};
@@ -43,8 +42,7 @@ void client_fail(AmqpClient *client, Err failure, const char *words, ...) {
     client->failure = failure;
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 bool client_has_room(const AmqpClient *client) {
     return client->state == CLIENT_UP && !client->blocked && client->out.n + client->sending.n < AMQP_OUT_HIGH;
@@ -99,8 +97,7 @@ CO_FN static void writer_co(Ctx *ctx UNUSED, void *arg) {
     client->writer = NULL;
 }
 
-/* --- heartbeats
- * ---------------------------------------------------------------------------------------------------- */
+/* --- heartbeats --------------------------------------------------------------------------------------------------- */
 
 static void heartbeat_due(Timer *timer) {
     AmqpClient *client = (AmqpClient *)((char *)timer - offsetof(AmqpClient, heartbeat));
@@ -115,8 +112,7 @@ static void heartbeat_due(Timer *timer) {
         socket_abort(&client->socket); /* without heartbeats the broker would cut us off, later and unexplained */
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 CO_FN Err client_next_frame(AmqpClient *client, int64_t deadline_ms, AmqpFrame *ret) {
     for (;;) {
@@ -178,8 +174,7 @@ CO_FN static Err read_frames(AmqpClient *client) {
     }
 }
 
-/* --- up and away
- * --------------------------------------------------------------------------------------------------- */
+/* --- up and away -------------------------------------------------------------------------------------------------- */
 
 static void went_up(AmqpClient *client) {
     client->state = CLIENT_UP;
@@ -206,7 +201,7 @@ CO_FN static void went_away(AmqpClient *client) {
     client->state = CLIENT_AWAY;
     client->blocked = false;
     timer_disarm(client->loop, &client->heartbeat);
-    if (!client->outage && !co_is_cancelled())
+    if (!client->outage && !client->once && !co_is_cancelled())
         LOG_W(NULL, "amqp is away", F_STR("for", client->name), F_C("reason", client->last_error));
     client->outage = true;
     for (size_t i = 0; i < client->n_channels; i++)
@@ -267,7 +262,9 @@ CO_FN static void reader_co(Ctx *ctx, void *arg) {
 CO_FN Err amqp_client_ready(AmqpClient *client) {
     Ctx *ctx = co_ctx(co_self());
     while (client->state != CLIENT_UP) {
-        if (client->failure == ERR_REFUSED || client->failure == ERR_NOT_FOUND || client->failure == ERR_INVALID)
+        bool mends =
+            client->failure != ERR_REFUSED && client->failure != ERR_NOT_FOUND && client->failure != ERR_INVALID;
+        if (client->failure != ERR_OK && (client->once || !mends))
             return ctx_problem(ctx, client->failure, NULL, "%s", client->last_error);
         if (client->reader == NULL)
             return ERR_CANCELLED;
@@ -296,8 +293,7 @@ Str amqp_client_broker(const AmqpClient *client, const char *property) {
     return amqp_table_text(buf_str(&client->broker), property);
 }
 
-/* --- birth and end
- * ------------------------------------------------------------------------------------------------- */
+/* --- birth and end ------------------------------------------------------------------------------------------------ */
 
 static Err start(AmqpClient *client, Ctx *ctx, const AmqpConfig *config) {
     TRY(amqp_url_read(ctx, config->url, client->arena, &client->url));
@@ -317,6 +313,7 @@ Err amqp_client_new(Ctx *ctx, Loop *loop, const AmqpConfig *config, AmqpClient *
         return ERR_NO_MEMORY;
     client->loop = loop;
     client->socket.fd = -1;
+    client->once = config->once;
     client->rpc_ms = config->rpc_ms == 0 ? 30000 : config->rpc_ms;
     client->frame_max_wanted = config->frame_max == 0 ? AMQP_FRAME_MAX : (size_t)config->frame_max;
     client->frame_max = client->frame_max_wanted;

@@ -46,8 +46,7 @@ static Err take_connection_method(AmqpClient *client, const AmqpMethod *method) 
     }
 }
 
-/* --- content
- * ------------------------------------------------------------------------------------------------------- */
+/* --- content ------------------------------------------------------------------------------------------------------ */
 
 static Err content_complete(AmqpChannel *channel, Str body) {
     AmqpContent *content = &channel->content;
@@ -106,8 +105,7 @@ static Err take_body(AmqpChannel *channel, Str payload) {
     return err;
 }
 
-/* --- methods of channels
- * ------------------------------------------------------------------------------------------- */
+/* --- methods of channels ------------------------------------------------------------------------------------------ */
 
 /* It could not even be opened, or our closing and the broker's have crossed. */
 static void channel_refused(AmqpChannel *channel, const AmqpMethod *close) {

@@ -13,55 +13,55 @@
 #pragma once
 #include "base/buf.h"
 
-#define AMQP_METHOD_LIST(X)                                                                                             \
-    X(CONNECTION_START, 10, 10, "ooTSS")   /* version, properties, mechanisms, locales */                               \
-    X(CONNECTION_START_OK, 10, 11, "TsSs") /* properties, mechanism, response, locale */                                \
-    X(CONNECTION_SECURE, 10, 20, "S")                                                                                   \
-    X(CONNECTION_SECURE_OK, 10, 21, "S")                                                                                \
-    X(CONNECTION_TUNE, 10, 30, "wdw") /* channel_max, frame_max, heartbeat */                                           \
-    X(CONNECTION_TUNE_OK, 10, 31, "wdw")                                                                                \
-    X(CONNECTION_OPEN, 10, 40, "sst") /* vhost, -, - */                                                                 \
-    X(CONNECTION_OPEN_OK, 10, 41, "s")                                                                                  \
-    X(CONNECTION_CLOSE, 10, 50, "wsww") /* code, text, class, method */                                                 \
-    X(CONNECTION_CLOSE_OK, 10, 51, "")                                                                                  \
-    X(CONNECTION_BLOCKED, 10, 60, "s") /* reason */                                                                     \
-    X(CONNECTION_UNBLOCKED, 10, 61, "")                                                                                 \
-    X(CHANNEL_OPEN, 20, 10, "s")                                                                                        \
-    X(CHANNEL_OPEN_OK, 20, 11, "S")                                                                                     \
-    X(CHANNEL_FLOW, 20, 20, "t")                                                                                        \
-    X(CHANNEL_FLOW_OK, 20, 21, "t")                                                                                     \
-    X(CHANNEL_CLOSE, 20, 40, "wsww")                                                                                    \
-    X(CHANNEL_CLOSE_OK, 20, 41, "")                                                                                     \
-    X(EXCHANGE_DECLARE, 40, 10, "wsstttttT") /* -, name, type, passive, durable, auto-delete, internal, no-wait, … */ \
-    X(EXCHANGE_DECLARE_OK, 40, 11, "")                                                                                  \
-    X(EXCHANGE_DELETE, 40, 20, "wstt")                                                                                  \
-    X(EXCHANGE_DELETE_OK, 40, 21, "")                                                                                   \
-    X(EXCHANGE_BIND, 40, 30, "wssstT") /* -, destination, source, routing key, no-wait, arguments */                    \
-    X(EXCHANGE_BIND_OK, 40, 31, "")                                                                                     \
-    X(QUEUE_DECLARE, 50, 10, "wstttttT") /* -, name, passive, durable, exclusive, auto-delete, no-wait, … */          \
-    X(QUEUE_DECLARE_OK, 50, 11, "sdd")   /* name, messages, consumers */                                                \
-    X(QUEUE_BIND, 50, 20, "wssstT")      /* -, queue, exchange, routing key, no-wait, arguments */                      \
-    X(QUEUE_BIND_OK, 50, 21, "")                                                                                        \
-    X(QUEUE_PURGE, 50, 30, "wst")                                                                                       \
-    X(QUEUE_PURGE_OK, 50, 31, "d")                                                                                      \
-    X(QUEUE_DELETE, 50, 40, "wsttt")                                                                                    \
-    X(QUEUE_DELETE_OK, 50, 41, "d")                                                                                     \
-    X(BASIC_QOS, 60, 10, "dwt") /* -, prefetch, global */                                                               \
-    X(BASIC_QOS_OK, 60, 11, "")                                                                                         \
-    X(BASIC_CONSUME, 60, 20, "wssttttT") /* -, queue, tag, no-local, no-ack, exclusive, no-wait, arguments */           \
-    X(BASIC_CONSUME_OK, 60, 21, "s")                                                                                    \
-    X(BASIC_CANCEL, 60, 30, "st")                                                                                       \
-    X(BASIC_CANCEL_OK, 60, 31, "s")                                                                                     \
-    X(BASIC_PUBLISH, 60, 40, "wsstt") /* -, exchange, routing key, mandatory, immediate */                              \
-    X(BASIC_RETURN, 60, 50, "wsss")   /* code, text, exchange, routing key */                                           \
-    X(BASIC_DELIVER, 60, 60, "sqtss") /* consumer tag, delivery tag, redelivered, exchange, routing key */              \
-    X(BASIC_GET, 60, 70, "wst")                                                                                         \
-    X(BASIC_GET_OK, 60, 71, "qtssd")                                                                                    \
-    X(BASIC_GET_EMPTY, 60, 72, "s")                                                                                     \
-    X(BASIC_ACK, 60, 80, "qt") /* delivery tag, multiple */                                                             \
-    X(BASIC_REJECT, 60, 90, "qt")                                                                                       \
-    X(BASIC_NACK, 60, 120, "qtt") /* delivery tag, multiple, requeue */                                                 \
-    X(CONFIRM_SELECT, 85, 10, "t")                                                                                      \
+#define AMQP_METHOD_LIST(X)                                                                                            \
+    X(CONNECTION_START, 10, 10, "ooTSS")   /* version, properties, mechanisms, locales */                              \
+    X(CONNECTION_START_OK, 10, 11, "TsSs") /* properties, mechanism, response, locale */                               \
+    X(CONNECTION_SECURE, 10, 20, "S")                                                                                  \
+    X(CONNECTION_SECURE_OK, 10, 21, "S")                                                                               \
+    X(CONNECTION_TUNE, 10, 30, "wdw") /* channel_max, frame_max, heartbeat */                                          \
+    X(CONNECTION_TUNE_OK, 10, 31, "wdw")                                                                               \
+    X(CONNECTION_OPEN, 10, 40, "sst") /* vhost, -, - */                                                                \
+    X(CONNECTION_OPEN_OK, 10, 41, "s")                                                                                 \
+    X(CONNECTION_CLOSE, 10, 50, "wsww") /* code, text, class, method */                                                \
+    X(CONNECTION_CLOSE_OK, 10, 51, "")                                                                                 \
+    X(CONNECTION_BLOCKED, 10, 60, "s") /* reason */                                                                    \
+    X(CONNECTION_UNBLOCKED, 10, 61, "")                                                                                \
+    X(CHANNEL_OPEN, 20, 10, "s")                                                                                       \
+    X(CHANNEL_OPEN_OK, 20, 11, "S")                                                                                    \
+    X(CHANNEL_FLOW, 20, 20, "t")                                                                                       \
+    X(CHANNEL_FLOW_OK, 20, 21, "t")                                                                                    \
+    X(CHANNEL_CLOSE, 20, 40, "wsww")                                                                                   \
+    X(CHANNEL_CLOSE_OK, 20, 41, "")                                                                                    \
+    X(EXCHANGE_DECLARE, 40, 10, "wsstttttT") /* -, name, type, passive, durable, auto-delete, internal, … */         \
+    X(EXCHANGE_DECLARE_OK, 40, 11, "")                                                                                 \
+    X(EXCHANGE_DELETE, 40, 20, "wstt")                                                                                 \
+    X(EXCHANGE_DELETE_OK, 40, 21, "")                                                                                  \
+    X(EXCHANGE_BIND, 40, 30, "wssstT") /* -, destination, source, routing key, no-wait, arguments */                   \
+    X(EXCHANGE_BIND_OK, 40, 31, "")                                                                                    \
+    X(QUEUE_DECLARE, 50, 10, "wstttttT") /* -, name, passive, durable, exclusive, auto-delete, … */                  \
+    X(QUEUE_DECLARE_OK, 50, 11, "sdd")   /* name, messages, consumers */                                               \
+    X(QUEUE_BIND, 50, 20, "wssstT")      /* -, queue, exchange, routing key, no-wait, arguments */                     \
+    X(QUEUE_BIND_OK, 50, 21, "")                                                                                       \
+    X(QUEUE_PURGE, 50, 30, "wst")                                                                                      \
+    X(QUEUE_PURGE_OK, 50, 31, "d")                                                                                     \
+    X(QUEUE_DELETE, 50, 40, "wsttt")                                                                                   \
+    X(QUEUE_DELETE_OK, 50, 41, "d")                                                                                    \
+    X(BASIC_QOS, 60, 10, "dwt") /* -, prefetch, global */                                                              \
+    X(BASIC_QOS_OK, 60, 11, "")                                                                                        \
+    X(BASIC_CONSUME, 60, 20, "wssttttT") /* -, queue, tag, no-local, no-ack, exclusive, no-wait, arguments */          \
+    X(BASIC_CONSUME_OK, 60, 21, "s")                                                                                   \
+    X(BASIC_CANCEL, 60, 30, "st")                                                                                      \
+    X(BASIC_CANCEL_OK, 60, 31, "s")                                                                                    \
+    X(BASIC_PUBLISH, 60, 40, "wsstt") /* -, exchange, routing key, mandatory, immediate */                             \
+    X(BASIC_RETURN, 60, 50, "wsss")   /* code, text, exchange, routing key */                                          \
+    X(BASIC_DELIVER, 60, 60, "sqtss") /* consumer tag, delivery tag, redelivered, exchange, routing key */             \
+    X(BASIC_GET, 60, 70, "wst")                                                                                        \
+    X(BASIC_GET_OK, 60, 71, "qtssd")                                                                                   \
+    X(BASIC_GET_EMPTY, 60, 72, "s")                                                                                    \
+    X(BASIC_ACK, 60, 80, "qt") /* delivery tag, multiple */                                                            \
+    X(BASIC_REJECT, 60, 90, "qt")                                                                                      \
+    X(BASIC_NACK, 60, 120, "qtt") /* delivery tag, multiple, requeue */                                                \
+    X(CONFIRM_SELECT, 85, 10, "t")                                                                                     \
     X(CONFIRM_SELECT_OK, 85, 11, "")
 
 typedef enum AmqpMethodId {

@@ -39,8 +39,7 @@ CO_FN Err amqp_confirm_select(AmqpChannel *channel) {
     return ERR_OK;
 }
 
-/* --- sending
- * ------------------------------------------------------------------------------------------------------- */
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
 /* Method, header and body; the table of headers is made in the ctx's arena. */
 static Err write_message(AmqpChannel *channel, const AmqpMessage *message, uint64_t number) {
@@ -105,8 +104,7 @@ CO_FN Err amqp_publish(AmqpChannel *channel, const AmqpMessage *message, uint64_
     return ERR_OK;
 }
 
-/* --- hearing of it
- * ------------------------------------------------------------------------------------------------- */
+/* --- hearing of it ------------------------------------------------------------------------------------------------ */
 
 static void settle(AmqpChannel *channel, uint64_t number, bool stored) {
     uint8_t *state = slot(channel, number);

@@ -14,9 +14,9 @@
 #include <uv.h>
 
 #include "base/heap.h"
+#include "tls/tls.h"
 
-/* --- looking up
- * ---------------------------------------------------------------------------------------------------- */
+/* --- looking up --------------------------------------------------------------------------------------------------- */
 
 /* On the heap, because an abandoned look-up ends later than its coroutine. */
 typedef struct Lookup {
@@ -66,8 +66,7 @@ CO_FN static Err look_up(Loop *loop, const AmqpUrl *url, int64_t deadline_ms, st
     return err;
 }
 
-/* --- connecting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err connect_to(const struct addrinfo *address, int64_t deadline_ms, int *ret, int *ret_errno) {
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -96,14 +95,10 @@ CO_FN static Err connect_to(const struct addrinfo *address, int64_t deadline_ms,
     return ERR_OK;
 }
 
-CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
+CO_FN static Err tcp_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why,
+                             size_t room) {
     struct addrinfo *list = NULL;
     int status = 0, failed = 0;
-    *s = (AmqpSocket){.fd = -1};
-    if (url->tls) {
-        snprintf(why, room, "amqps:// is not built in yet");
-        return ERR_INVALID;
-    }
     Err err = look_up(loop, url, deadline_ms, &list, &status);
     if (err != ERR_OK) {
         snprintf(why, room, "host %.*s: %s", STR_ARG(url->host), status != 0 ? uv_strerror(status) : err_name(err));
@@ -119,10 +114,41 @@ CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t 
     return err;
 }
 
-/* --- bytes
- * --------------------------------------------------------------------------------------------------------- */
+/* Files are read anew for each connection: a renewed certificate needs no restart. */
+CO_FN static Err tls_connect(AmqpSocket *s, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
+    Ctx *ctx = co_ctx(co_self());
+    TlsClientOptions options = {.ca = url->ca,
+                                .certificate = url->certificate,
+                                .key = url->key,
+                                .version_min = TLS_1_2,
+                                .believe_it = !url->verify};
+    TlsContext *context = NULL;
+    Err err = tls_client_new(ctx, &options, &context);
+    if (err != ERR_OK) {
+        snprintf(why, room, "%.*s", STR_ARG(ctx->problem.message));
+        return err;
+    }
+    err = tls_client_stream(context, s->fd, url->server_name, &s->tls);
+    tls_context_unref(context);
+    if (err == ERR_OK && (err = tls_handshake(s->tls, deadline_ms)) != ERR_OK)
+        snprintf(why, room, "%.*s:%d: TLS: %s", STR_ARG(url->host), url->port,
+                 err == ERR_TIMEOUT ? "no answer in time" : tls_why(s->tls));
+    return err;
+}
+
+CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
+    *s = (AmqpSocket){.fd = -1};
+    TRY(tcp_connect(s, loop, url, deadline_ms, why, room));
+    return url->tls ? tls_connect(s, url, deadline_ms, why, room) : ERR_OK;
+}
+
+/* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err socket_read(AmqpSocket *s, char *p, size_t n, int64_t deadline_ms, size_t *ret) {
+    if (s->tls != NULL) {
+        TRY(tls_read(s->tls, p, n, deadline_ms, ret));
+        return *ret == 0 ? ERR_EOF : ERR_OK;
+    }
     for (;;) {
         ssize_t got = recv(s->fd, p, n, 0);
         if (got > 0) {
@@ -140,6 +166,8 @@ CO_FN Err socket_read(AmqpSocket *s, char *p, size_t n, int64_t deadline_ms, siz
 }
 
 CO_FN Err socket_write(AmqpSocket *s, Str bytes) {
+    if (s->tls != NULL)
+        return tls_write(s->tls, bytes, 0);
     while (bytes.n > 0) {
         ssize_t sent = send(s->fd, bytes.p, bytes.n, MSG_NOSIGNAL);
         if (sent >= 0)
@@ -153,6 +181,12 @@ CO_FN Err socket_write(AmqpSocket *s, Str bytes) {
 }
 
 void socket_write_last(AmqpSocket *s, Str bytes) {
+    while (s->tls != NULL && bytes.n > 0) {
+        size_t taken = 0;
+        if (tls_write_some(s->tls, bytes.p, bytes.n, &taken) != TLS_DONE)
+            return;
+        bytes = str_slice(bytes, taken, bytes.n);
+    }
     while (bytes.n > 0) {
         ssize_t sent = send(s->fd, bytes.p, bytes.n, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent <= 0)
@@ -167,6 +201,8 @@ void socket_abort(AmqpSocket *s) {
 }
 
 void socket_close(AmqpSocket *s) {
+    tls_stream_free(s->tls);
+    s->tls = NULL;
     if (s->fd >= 0)
         (void)close(s->fd);
     s->fd = -1;

@@ -5,12 +5,10 @@
 #include "amqp/url.h"
 #include "runtime/co.h"
 
-typedef struct TlsContext TlsContext;
 typedef struct TlsStream TlsStream;
 
 typedef struct AmqpSocket {
-    int fd; /* -1: none */
-    TlsContext *tls_context;
+    int fd;         /* -1: none */
     TlsStream *tls; /* NULL: plain */
 } AmqpSocket;
 

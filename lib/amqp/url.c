@@ -108,8 +108,7 @@ static Err read_parameters(Ctx *ctx, Str query, Arena *arena, AmqpUrl *url) {
     return ERR_OK;
 }
 
-/* --- the rest
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the rest ----------------------------------------------------------------------------------------------------- */
 
 static Err read_address(Ctx *ctx, Str address, Arena *arena, AmqpUrl *url) {
     Str host = address, port = {NULL, 0};

@@ -34,8 +34,7 @@ MUST_USE Err amqp_frame_read(Str in, size_t frame_max, AmqpFrame *ret, size_t *r
 size_t amqp_frame_begin(Buf *out, AmqpFrameKind kind, uint16_t channel);
 void amqp_frame_end(Buf *out, size_t began);
 
-/* --- field tables
- * -------------------------------------------------------------------------------------------------- */
+/* --- field tables ------------------------------------------------------------------------------------------------- */
 
 /** One value. Kinds: t bool, b B s u I i l L integers, T timestamp (seconds), f d floating, D decimal, S text, x bytes,
  *  A array, F table, V nothing. */
@@ -65,8 +64,7 @@ void amqp_table_add_table(Buf *table, Str name, Str value);
 /** Any value as it was read. */
 void amqp_table_add_field(Buf *table, Str name, const AmqpField *field);
 
-/* --- content headers
- * ----------------------------------------------------------------------------------------------- */
+/* --- content headers ---------------------------------------------------------------------------------------------- */
 
 /** Absent texts and zero delivery_mode are properties that are not there. */
 typedef struct AmqpProperties {

@@ -209,7 +209,11 @@ static void read_list(ApiCall *call, const Attribute *a, const Json *array, Str 
         return;
     }
     list->p = ARENA_ARRAY(call->ctx->arena, Id, array->count);
-    for (const Json *one = array->first; list->p != NULL && one != NULL; one = one->next)
+    if (list->p == NULL) { /* an empty list would be another wish */
+        (void)api_error_at(call, 503, "unavailable", pointer, "There is no memory for that many.");
+        return;
+    }
+    for (const Json *one = array->first; one != NULL; one = one->next)
         if (one->kind != JSON_STRING || id_parse(one->text, ID_FORM_D, &list->p[list->n++]) != ERR_OK) {
             (void)api_error_at(call, 422, "invalid-value", pointer, "Wanted here: an array of UUIDs.");
             return;

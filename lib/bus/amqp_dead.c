@@ -18,8 +18,7 @@
 static const char FAULT_EXCHANGE[] = "MassTransit:Fault";
 static const char RECEIVE_FAULT[] = "MassTransit:ReceiveFault";
 
-/* --- words
- * --------------------------------------------------------------------------------------------------------- */
+/* --- words -------------------------------------------------------------------------------------------------------- */
 
 static bool is_unreadable(const Held *held) {
     return !held->read || held->envelope.failure == ERR_SYNTAX;
@@ -123,8 +122,7 @@ static void add_fault(Buf *table, const Fault *fault) {
     amqp_table_add_i32(table, STR("MT-Fault-RetryCount"), fault->held->attempt - 1);
 }
 
-/* --- the copy
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the copy ----------------------------------------------------------------------------------------------------- */
 
 /* Its own headers first, without those that a former burial or the publisher's client put there. */
 static void copy_headers(Buf *table, Str headers) {
@@ -157,8 +155,7 @@ CO_FN static Err publish_copy(AmqpChannel *channel, const Fault *fault, const ch
     return amqp_publish(channel, &message, ret);
 }
 
-/* --- the fault message
- * --------------------------------------------------------------------------------------------- */
+/* --- the fault message -------------------------------------------------------------------------------------------- */
 
 static void write_exceptions(JsonWriter *w, const Fault *fault) {
     json_name(w, STR("exceptions"));
@@ -262,8 +259,7 @@ CO_FN static Err publish_fault(AmqpChannel *channel, const Fault *fault, uint64_
     return amqp_publish(channel, &message, ret);
 }
 
-/* --- both
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- both --------------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held *held, Str reason, uint64_t *ret) {
     AmqpTransport *t = inbox->transport;
@@ -272,7 +268,11 @@ CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held
     uint64_t announced;
     bool skipped = held->read && held->envelope.skipped;
     TRY(fault_of(inbox, held, reason, &fault));
-    snprintf(name, sizeof name, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
+    const char *own = inbox->pipeline == NULL ? NULL : inbox->pipeline->dead_letter;
+    if (own != NULL && !skipped)
+        snprintf(name, sizeof name, "%s", own);
+    else
+        snprintf(name, sizeof name, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
     TRY(amqp_declare_once(t, channel, name, true, NULL));
     if (!skipped && held->fault_address.p == NULL) /* recorded: with a faultAddress nothing is published to the type */
         TRY(publish_fault(channel, &fault, &announced));

@@ -12,8 +12,7 @@
 #include "base/heap.h"
 #include "bus/amqp_transport.h"
 
-/* --- what is in hand
- * ----------------------------------------------------------------------------------------------- */
+/* --- what is in hand ---------------------------------------------------------------------------------------------- */
 
 static void held_drop(AmqpInbox *inbox, Held **at) {
     Held *held = *at;
@@ -21,6 +20,7 @@ static void held_drop(AmqpInbox *inbox, Held **at) {
     if (inbox->end == &held->next)
         inbox->end = at;
     inbox->n--;
+    heap_free(held->baggage);
     heap_free(held);
 }
 
@@ -83,8 +83,7 @@ void amqp_inboxes_free(AmqpTransport *t) {
             held_drop(&t->inboxes[i], &t->inboxes[i].first);
 }
 
-/* --- reading it
- * ---------------------------------------------------------------------------------------------------- */
+/* --- reading it --------------------------------------------------------------------------------------------------- */
 
 /* The first of its types that this queue is declared to receive; else the first it names. */
 static Str type_of(const AmqpInbox *inbox, const MtReceived *received, const MessageType **ret) {
@@ -107,12 +106,27 @@ static Id aggregate_of(Ctx *ctx, const MessageType *type, Str payload, Id otherw
     return err == ERR_OK ? *(const Id *)((const char *)message + type->aggregate_offset) : otherwise;
 }
 
+static bool is_in_block(const Held *held, Str text) {
+    return text.p == NULL || (text.p >= held->bytes && text.p <= held->bytes + held->size);
+}
+
+/* Texts with escapes were unescaped into an arena that ends with this batch: such trace context is dropped, nobody
+ * writes it. */
 static void keep_text(const Held *held, Str *text) {
-    /* Texts with escapes were unescaped into an arena that ends with this batch: such trace context is dropped, nobody
-     * writes it. */
-    const char *from = held->bytes, *to = held->bytes + held->size;
-    if (text->p != NULL && (text->p < from || text->p > to))
+    if (!is_in_block(held, *text))
         *text = (Str){NULL, 0};
+}
+
+/* Baggage may have been composed from MassTransit's list. */
+static void keep_baggage(Held *held) {
+    Str *baggage = &held->envelope.baggage;
+    if (is_in_block(held, *baggage))
+        return;
+    heap_free(held->baggage);
+    held->baggage = heap_alloc(baggage->n);
+    if (held->baggage != NULL)
+        memcpy(held->baggage, baggage->p, baggage->n);
+    *baggage = (Str){held->baggage, held->baggage == NULL ? 0 : baggage->n};
 }
 
 /* The views stay valid as long as the delivery: into its bytes, or of declared names. */
@@ -143,7 +157,7 @@ static void read_held(AmqpInbox *inbox, Held *held, Ctx *ctx) {
                                 .tag = (int64_t)held->tag};
     keep_text(held, &held->envelope.traceparent);
     keep_text(held, &held->envelope.tracestate);
-    keep_text(held, &held->envelope.baggage);
+    keep_baggage(held);
     keep_text(held, &held->fault_address);
     if (type == NULL)
         keep_text(held, &held->envelope.type);
@@ -152,8 +166,7 @@ static void read_held(AmqpInbox *inbox, Held *held, Ctx *ctx) {
     held->envelope.aggregate = aggregate_of(ctx, type, received.message, id);
 }
 
-/* --- a batch
- * ------------------------------------------------------------------------------------------------------- */
+/* --- a batch ------------------------------------------------------------------------------------------------------ */
 
 typedef struct AmqpBatch {
     AmqpInbox *inbox;
@@ -166,9 +179,13 @@ typedef struct AmqpBatch {
     int64_t next_due_ms; /* of those that wait; INT64_MAX: none */
 } AmqpBatch;
 
-static bool waits_behind(const Held *first, const Held *held) {
-    for (const Held *at = first; at != held; at = at->next)
-        if (!at->settled && !at->taken && at->read && id_eq(at->envelope.aggregate, held->envelope.aggregate))
+static bool waits_behind(const AmqpInbox *inbox, const Held *held) {
+    PartitionBy by = inbox->pipeline == NULL ? PARTITION_AGGREGATE : inbox->pipeline->partition;
+    if (by == PARTITION_NONE)
+        return false;
+    for (const Held *at = inbox->first; at != held; at = at->next)
+        if (!at->settled && !at->taken && at->read &&
+            (by == PARTITION_QUEUE || id_eq(at->envelope.aggregate, held->envelope.aggregate)))
             return true;
     return false;
 }
@@ -202,7 +219,7 @@ static void collect(AmqpBatch *b, size_t most) {
             any_waits = true;
             continue;
         }
-        if (any_waits && held->read && waits_behind(b->inbox->first, held))
+        if (any_waits && held->read && waits_behind(b->inbox, held))
             continue;
         held->taken = true;
         held->envelope.attempt = held->attempt;
@@ -284,14 +301,15 @@ CO_FN static Err settle(AmqpBatch *b) {
     return ERR_OK;
 }
 
-/* --- consume
- * ------------------------------------------------------------------------------------------------------- */
+/* --- consume ------------------------------------------------------------------------------------------------------ */
 
 CO_FN static Err set_up_consumer(AmqpChannel *channel, void *data) {
     AmqpInbox *inbox = data;
     AmqpTransport *t = inbox->transport;
     TRY(amqp_declare_endpoint(t, channel, inbox->queue));
-    TRY(amqp_qos(channel, (uint16_t)t->options.prefetch));
+    size_t wanted = inbox->pipeline == NULL ? 0 : inbox->pipeline->prefetch;
+    size_t prefetch = wanted != 0 ? wanted : (size_t)t->options.prefetch;
+    TRY(amqp_qos(channel, (uint16_t)MIN_OF(prefetch, (size_t)UINT16_MAX)));
     return amqp_consume(channel, inbox->queue, t->options.exclusive, on_delivery, inbox);
 }
 
@@ -330,11 +348,7 @@ CO_FN static Err consume_once(AmqpInbox *inbox, size_t most, DeliveryWork work, 
 }
 
 CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t most, DeliveryWork work, void *data) {
-    AmqpTransport *t = (AmqpTransport *)transport;
-    AmqpInbox *inbox = NULL;
-    for (size_t i = 0; i < t->n_inboxes && inbox == NULL; i++)
-        if (strcmp(t->inboxes[i].queue, queue) == 0)
-            inbox = &t->inboxes[i];
+    AmqpInbox *inbox = amqp_inbox_named((AmqpTransport *)transport, queue);
     ASSERT(inbox != NULL && !inbox->busy);
     inbox->busy = true;
     Err err = consume_once(inbox, most, work, data);

@@ -31,6 +31,7 @@ typedef struct Held {
     MtUnreadable unreadable;
     Str why; /* of an unreadable one */
     Str fault_address;
+    char *baggage; /* on the heap, where the envelope's is not in the block */
     AmqpProperties properties;
     Str body;
     size_t size; /* of this block */
@@ -41,6 +42,7 @@ typedef struct AmqpInbox AmqpInbox;
 struct AmqpInbox {
     struct AmqpTransport *transport;
     const char *queue;
+    const Pipeline *pipeline; /* NULL: none was declared */
     AmqpChannel *channel;
     Held *first, **end; /* in order of arrival */
     size_t n;
@@ -77,6 +79,9 @@ CO_FN Err amqp_declare_once(AmqpTransport *t, AmqpChannel *channel, const char *
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id);
 /** A consuming client, connected when first asked for. */
 CO_FN Err amqp_consuming_client(AmqpTransport *t, AmqpClient **ret) MUST_USE;
+
+/** NULL: it is none of ours. */
+AmqpInbox *amqp_inbox_named(AmqpTransport *t, const char *queue);
 
 /* --- amqp_queue.c --- */
 CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t most, DeliveryWork work,

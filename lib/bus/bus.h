@@ -310,7 +310,6 @@ struct Pipeline {
     const int64_t *retry_ms;     /* DELAYS before attempts 2, 3 …; NULL: 500, 1000 (recorded: at 0, 0.5, 1.5 s) */
     const int64_t *redeliver_ms; /* DELAYS before attempts after those; NULL: none */
     const char *dead_letter;     /* queue for dead letters; NULL: the transport's habit (bus.dead, <queue>_error) */
-    int64_t inbox_keep_ms;       /* how long the inbox knows an id; 0: 30 days */
 };
 /** Appends one sentence per mistake: what, where, what to do. Returns how many. */
 size_t pipeline_verify(const Pipeline *pipelines, Buf *mistakes);
@@ -322,7 +321,6 @@ typedef struct Consumer {
     /* In place of the pipeline's, where the operator has a say; 0 or NULL: the pipeline's. */
     size_t batch;
     const int64_t *redeliver_ms;
-    int64_t inbox_keep_ms;
 } Consumer;
 /** ERR_INVALID: the pipeline has mistakes; pipeline_verify says which. */
 MUST_USE Err consumer_start(Loop *loop, const Consumer *consumer, Co **ret);

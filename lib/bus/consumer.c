@@ -1,5 +1,5 @@
 /*
- * consumer.c - a queue's loop: takes a batch when the rate allows one, and keeps the inbox in bounds.
+ * consumer.c - a queue's loop: takes a batch when the rate allows one.
  *
  * A batch's way: each delivery is read (delivery.c: its type's subscription, its input), then all are run as sets
  * (batch.c), and the transport acknowledges what they came to. Nothing is taken ahead of that: a context that is slow
@@ -10,10 +10,6 @@
 #include "runtime/log.h"
 
 #define CONSUMER_BATCH 500
-#define PRUNE_MS       (60 * 60 * 1000)
-#define PRUNE_STEPS    20
-/* The inbox forgets what is older than any repetition can be (a relay that was down for a month). */
-#define INBOX_KEEP_MS (INT64_C(30) * 24 * 3600 * 1000)
 
 CO_FN static Err consume_batch(Envelope *envelopes, size_t n, DeliveryOutcome *outcomes, Str *reasons, void *data) {
     ConsumerState *state = data;
@@ -53,28 +49,11 @@ CO_FN static Err wait_for_rate(ConsumerState *state, size_t *ret_most) {
     return ERR_OK;
 }
 
-/* Failing to prune is no reason not to consume: the next hour tries again. */
-CO_FN static void prune(Ctx *ctx, ConsumerState *state) {
-    const Consumer *consumer = state->consumer;
-    int64_t keep_ms = consumer->inbox_keep_ms != 0 ? consumer->inbox_keep_ms : state->pipeline->inbox_keep_ms;
-    state->prune_at_ms = clock_mono_ms() + PRUNE_MS;
-    bool more = true;
-    for (int step = 0; step < PRUNE_STEPS && more; step++) {
-        Err err = inbox_prune(consumer->engine, state->pipeline->queue, keep_ms == 0 ? INBOX_KEEP_MS : keep_ms, &more);
-        if (err != ERR_OK) {
-            LOG_W(ctx, "inbox_prune", F_C("consumer", state->pipeline->queue), F_ERR(err));
-            break;
-        }
-    }
-    problem_clear(ctx);
-}
-
 CO_FN static Err consumer_step(Ctx *ctx, void *data) {
     ConsumerState *state = data;
     Transport *transport = state->consumer->transport;
     size_t most;
-    if (clock_mono_ms() >= state->prune_at_ms)
-        prune(ctx, state);
+    (void)ctx;
     TRY(wait_for_rate(state, &most));
     if (most == 0)
         return ERR_OK;
@@ -118,7 +97,6 @@ Err consumer_start(Loop *loop, const Consumer *consumer, Co **ret) {
                              .pipeline = pipeline,
                              .batch = batch == 0 ? CONSUMER_BATCH : batch,
                              .attempts = pipeline_attempts(consumer),
-                             .prune_at_ms = clock_mono_ms() + PRUNE_MS,
                              .tokens_at_ms = clock_mono_ms()};
     Err err = make_ready(state);
     if (err == ERR_OK)

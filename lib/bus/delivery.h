@@ -13,7 +13,6 @@ typedef struct ConsumerState {
     size_t batch;
     int attempts; /* of one message at most */
     const Statement *inbox_add;
-    int64_t prune_at_ms;
     double tokens; /* messages that the rate still allows */
     int64_t tokens_at_ms;
 } ConsumerState;

@@ -18,10 +18,11 @@ typedef struct MtHost {
 /** This process; texts live in arena. ERR_NO_MEMORY. */
 MUST_USE Err mt_host(Arena *arena, MtHost *ret);
 
-/** One header of the envelope; a text, or (number_present) a number. */
+/** One header of the envelope: a text, a number, or (json present) any JSON. */
 typedef struct MtHeader {
     const char *name;
     Str text;
+    Str json;
     int64_t number;
     bool is_number;
 } MtHeader;
@@ -75,6 +76,12 @@ MUST_USE Err mt_read(Ctx *ctx, Str body, MtReceived *ret, MtUnreadable *ret_why)
  *  type a header MT-MessageType names) everything else. */
 MUST_USE Err mt_read_raw(Ctx *ctx, Str body, const AmqpProperties *properties, MtReceived *ret, MtUnreadable *ret_why);
 void mt_read_headers(const AmqpProperties *properties, MtReceived *ret);
+
+/** W3C baggage as MassTransit's envelope holds it, a JSON list of {key, value}, and back. Absent: refused. */
+Str mt_baggage_json(Str baggage, Arena *arena);
+/** The reader stands at the list's beginning. ERR_INVALID: it is something else. */
+typedef struct JsonReader JsonReader;
+MUST_USE Err mt_baggage_read(JsonReader *r, Arena *arena, Str *ret);
 
 /** The names of the headers that carry the trace. */
 #define MT_HEADER_ACTIVITY    "MT-Activity-Id"

@@ -66,8 +66,16 @@ static void keep_header(MtReceived *ret, Str name, Str value) {
         ret->tracestate = value;
     else if (str_eq_nocase(name, STR("baggage")))
         ret->baggage = value;
-    else if (str_eq_nocase(name, STR(MT_HEADER_CORRELATION)) && ret->baggage.p == NULL)
-        ret->baggage = value;
+}
+
+static Err read_correlation(Ctx *ctx, JsonReader *r, MtUnreadable *why, MtReceived *ret) {
+    Str baggage = {NULL, 0};
+    Err err = mt_baggage_read(r, ctx->arena, &baggage);
+    if (err == ERR_INVALID || err == ERR_SYNTAX)
+        return wrong_shape(ctx, "headers", "what MassTransit writes there", why);
+    TRY(err);
+    ret->baggage = ret->baggage.p == NULL ? baggage : ret->baggage;
+    return ERR_OK;
 }
 
 static Err read_headers(Ctx *ctx, JsonReader *r, MtUnreadable *why, MtReceived *ret) {
@@ -85,7 +93,9 @@ static Err read_headers(Ctx *ctx, JsonReader *r, MtUnreadable *why, MtReceived *
             return wrong_shape(ctx, "headers", "well-formed text", why);
         TRY(err);
         TRY(json_next(r));
-        if (r->token != JSON_STRING)
+        if (r->token == JSON_ARRAY_START && str_eq_nocase(name, STR(MT_HEADER_CORRELATION)))
+            TRY(read_correlation(ctx, r, why, ret));
+        else if (r->token != JSON_STRING)
             TRY(json_skip(r));
         else if (json_string(r, ctx->arena, &value) == ERR_OK)
             keep_header(ret, name, value);
@@ -159,8 +169,7 @@ Err mt_read(Ctx *ctx, Str body, MtReceived *ret, MtUnreadable *ret_why) {
     return ERR_OK;
 }
 
-/* --- what stands beside the body
- * ----------------------------------------------------------------------------------- */
+/* --- what stands beside the body ---------------------------------------------------------------------------------- */
 
 void mt_read_headers(const AmqpProperties *properties, MtReceived *ret) {
     Str rest = properties->headers, name;

@@ -35,8 +35,7 @@ Err mt_host(Arena *arena, MtHost *ret) {
     return ERR_OK;
 }
 
-/* --- pieces
- * -------------------------------------------------------------------------------------------------------- */
+/* --- pieces ------------------------------------------------------------------------------------------------------- */
 
 static void write_text(JsonWriter *w, const char *name, Str value) {
     json_name(w, str_c(name));
@@ -120,22 +119,24 @@ static void write_types(JsonWriter *w, const MtEnvelope *envelope) {
     json_array_end(w);
 }
 
-static void write_headers(JsonWriter *w, const MtEnvelope *envelope) {
+static Err write_headers(JsonWriter *w, const MtEnvelope *envelope, Arena *arena) {
     json_name(w, STR("headers"));
     json_object(w);
     for (size_t i = 0; i < envelope->n_headers; i++) {
         const MtHeader *header = &envelope->headers[i];
         json_name(w, str_c(header->name));
-        if (header->is_number)
+        if (header->json.p != NULL)
+            TRY(mt_write_json(w, header->json, arena));
+        else if (header->is_number)
             json_write_i64(w, header->number);
         else
             json_write_string(w, header->text);
     }
     json_object_end(w);
+    return ERR_OK;
 }
 
-/* --- the whole
- * ----------------------------------------------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------------------------------------------------- */
 
 Err mt_write(const MtEnvelope *envelope, Arena *arena, Str *ret) {
     Buf out = buf_new(arena, ENVELOPE_MAX);
@@ -160,7 +161,7 @@ Err mt_write(const MtEnvelope *envelope, Arena *arena, Str *ret) {
     json_write_null(&w);
     json_name(&w, STR("sentTime"));
     mt_write_time(&w, envelope->sent_at);
-    write_headers(&w, envelope);
+    TRY(write_headers(&w, envelope, arena));
     json_name(&w, STR("host"));
     mt_write_host(&w, envelope->host);
     json_object_end(&w);

@@ -117,8 +117,6 @@ static void verify_numbers(Verifier *v) {
         mistake(v, "prefetch %zu never fills a batch of %zu; raise it, or lower batch", p->prefetch, p->batch);
     if (p->rate_per_s < 0)
         mistake(v, "rate_per_s is below 0; 0 is no limit");
-    if (p->inbox_keep_ms < 0)
-        mistake(v, "inbox_keep_ms is below 0; 0 is 30 days");
     if (p->dead_letter != NULL && strcmp(p->dead_letter, p->queue) == 0)
         mistake(v, "dead letters would come back to it for ever; name another queue, or none");
     verify_delays(v, "retry_ms", p->retry_ms);

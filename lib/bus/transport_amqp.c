@@ -21,8 +21,7 @@
 
 static const char CONTENT_TYPE[] = "application/vnd.masstransit+json";
 
-/* --- topology
- * ------------------------------------------------------------------------------------------------------ */
+/* --- topology ----------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err declare_exchange(AmqpChannel *channel, const char *name) {
     AmqpExchange exchange = {.name = name, .type = "fanout", .durable = true};
@@ -89,8 +88,7 @@ CO_FN static Err set_up_publisher(AmqpChannel *channel, void *data) {
     return amqp_confirm_select(channel);
 }
 
-/* --- connecting
- * ---------------------------------------------------------------------------------------------------- */
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 static Err connect_client(AmqpTransport *t, const char *what, AmqpClient **client) {
     Ctx *ctx = co_ctx(co_self());
@@ -115,8 +113,7 @@ CO_FN Err amqp_publisher(AmqpTransport *t, AmqpChannel **ret) {
     return amqp_channel_ready(t->publisher);
 }
 
-/* --- publishing
- * ---------------------------------------------------------------------------------------------------- */
+/* --- publishing --------------------------------------------------------------------------------------------------- */
 
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id) {
     AmqpProperties properties = AMQP_PROPERTIES_NONE;
@@ -133,23 +130,27 @@ static bool has_receiver(const AmqpTransport *t, Str type) {
     return false;
 }
 
-/* Trace context in both worlds' names, in the envelope and beside it. */
-static size_t trace_headers(const Envelope *m, MtHeader *headers) {
-    const MtHeader all[] = {{.name = MT_HEADER_ACTIVITY, .text = m->traceparent},
-                            {.name = MT_HEADER_CORRELATION, .text = m->baggage},
-                            {.name = "traceparent", .text = m->traceparent},
-                            {.name = "tracestate", .text = m->tracestate},
-                            {.name = "baggage", .text = m->baggage}};
+enum { TRACE_HEADERS_MAX = 5 };
+
+/* Trace context in both worlds' names. As recorded from MassTransit itself, its list of baggage stands in the envelope
+ * only; W3C's names stand also beside it, where the broker's tools and other clients look. */
+static size_t trace_headers(const Envelope *m, Arena *arena, MtHeader *headers) {
+    const MtHeader all[TRACE_HEADERS_MAX] = {
+        {.name = MT_HEADER_ACTIVITY, .text = m->traceparent},
+        {.name = MT_HEADER_CORRELATION, .json = m->baggage.n > 0 ? mt_baggage_json(m->baggage, arena) : (Str){0}},
+        {.name = "traceparent", .text = m->traceparent},
+        {.name = "tracestate", .text = m->tracestate},
+        {.name = "baggage", .text = m->baggage}};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
-        if (all[i].text.n > 0)
+        if (all[i].text.n > 0 || all[i].json.p != NULL)
             headers[n++] = all[i];
     return n;
 }
 
 CO_FN static Err publish_one(AmqpTransport *t, AmqpChannel *channel, const Envelope *m, uint64_t *ret_number) {
     Arena *arena = co_ctx(co_self())->arena;
-    MtHeader headers[5];
+    MtHeader headers[TRACE_HEADERS_MAX];
     char id[ID_TEXT_LEN];
     Str name = arena_str(arena, m->type), body = {0};
     Buf table = buf_new(arena, 32 * 1024);
@@ -163,13 +164,14 @@ CO_FN static Err publish_one(AmqpTransport *t, AmqpChannel *channel, const Envel
         .message = m->payload,
         .sent_at = clock_now(),
         .headers = headers,
-        .n_headers = trace_headers(m, headers),
+        .n_headers = trace_headers(m, arena, headers),
         .host = &t->host};
     if (name.p == NULL || envelope.destination_address.p == NULL)
         return ERR_NO_MEMORY;
     TRY(mt_write(&envelope, arena, &body));
     for (size_t i = 0; i < envelope.n_headers; i++)
-        amqp_table_add_text(&table, str_c(headers[i].name), headers[i].text);
+        if (headers[i].text.p != NULL)
+            amqp_table_add_text(&table, str_c(headers[i].name), headers[i].text);
     TRY(table.err);
     id_format(&m->message_id, id);
     AmqpMessage message = {.exchange = name.p, .key = "", .mandatory = true, .body = body};
@@ -229,8 +231,43 @@ CO_FN static Err amqp_publish_messages(Transport *transport, const Envelope *mes
     return err;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- what an operator asks ---------------------------------------------------------------------------------------- */
+
+/* How many wait in a queue; 0 where there is none. The broker closes the channel over a question for one that is not
+ * there, so it may have to be opened again first. */
+CO_FN static Err count_waiting(AmqpChannel *channel, const char *name, int64_t *ret) {
+    AmqpQueueState state = {0};
+    while (!amqp_channel_is_up(channel))
+        TRY(co_sleep(5));
+    Err err = amqp_queue_declare(channel, &(AmqpQueue){.name = name, .passive = true}, &state);
+    *ret = state.messages;
+    problem_clear(co_ctx(co_self()));
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+CO_FN static Err amqp_status(Transport *transport, QueueState **ret, size_t *ret_n) {
+    AmqpTransport *t = (AmqpTransport *)transport;
+    Arena *arena = co_ctx(co_self())->arena;
+    QueueState *queues = ARENA_ARRAY(arena, QueueState, t->n_inboxes + 1);
+    AmqpChannel *channel;
+    if (queues == NULL)
+        return ERR_NO_MEMORY;
+    TRY(connect_client(t, "asks", &t->in));
+    TRY(amqp_client_ready(t->in));
+    TRY(amqp_channel_new(t->in, "status", NULL, NULL, &channel));
+    for (size_t i = 0; i < t->n_inboxes; i++) {
+        char name[AMQP_NAME_MAX + 1];
+        queues[i] = (QueueState){.name = str_c(t->inboxes[i].queue), .oldest_ms = -1};
+        snprintf(name, sizeof name, "%s_error", t->inboxes[i].queue);
+        TRY(count_waiting(channel, t->inboxes[i].queue, &queues[i].waiting));
+        TRY(count_waiting(channel, name, &queues[i].dead));
+    }
+    *ret = queues;
+    *ret_n = t->n_inboxes;
+    return ERR_OK;
+}
+
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static void amqp_free(Transport *transport) {
     AmqpTransport *t = (AmqpTransport *)transport;
@@ -241,14 +278,26 @@ static void amqp_free(Transport *transport) {
     heap_free(t);
 }
 
-static const TransportOps ops = {.publish = amqp_publish_messages, .consume = amqp_consume_queue, .free = amqp_free};
-
-static bool has_inbox(const AmqpTransport *t, const char *queue) {
+AmqpInbox *amqp_inbox_named(AmqpTransport *t, const char *queue) {
     for (size_t i = 0; i < t->n_inboxes; i++)
         if (strcmp(t->inboxes[i].queue, queue) == 0)
-            return true;
-    return false;
+            return &t->inboxes[i];
+    return NULL;
 }
+
+static Err amqp_declare(Transport *transport, const Pipeline *pipeline) {
+    AmqpInbox *inbox = amqp_inbox_named((AmqpTransport *)transport, pipeline->queue);
+    if (inbox == NULL)
+        return ERR_NOT_FOUND;
+    inbox->pipeline = pipeline;
+    return ERR_OK;
+}
+
+static const TransportOps ops = {.publish = amqp_publish_messages,
+                                 .consume = amqp_consume_queue,
+                                 .free = amqp_free,
+                                 .declare = amqp_declare,
+                                 .status = amqp_status};
 
 /* As MassTransit writes addresses: the port and the vhost only where they are not 5672 and "/". */
 static Err make_addresses(Ctx *ctx, AmqpTransport *t) {
@@ -270,7 +319,7 @@ static Err make_addresses(Ctx *ctx, AmqpTransport *t) {
 
 static Err add_inboxes(Ctx *ctx, AmqpTransport *t) {
     for (const Binding *b = t->options.bindings; b->queue != NULL; b++) {
-        if (has_inbox(t, b->queue))
+        if (amqp_inbox_named(t, b->queue) != NULL)
             continue;
         if (t->n_inboxes == AMQP_QUEUES_MAX || strlen(b->queue) > AMQP_NAME_MAX - sizeof "_skipped")
             return ctx_problem(ctx, ERR_LIMIT, NULL, "more than %d queues, or a name of more than %d bytes: %s",

@@ -136,6 +136,13 @@ void answer_head(const HttpServer *server, const Response *res, Framing framing,
     buf_add(out, STR("\r\n"));
 }
 
+void answer_refusal_fill(const HttpServer *server, Response *res, const char *allow, bool plain) {
+    if (res->status == 405 && allow != NULL)
+        response_header(res, "Allow", str_c(allow));
+    if (!plain && server->options.on_protocol_error != NULL)
+        server->options.on_protocol_error(res->status, res, server->options.data);
+}
+
 /* on_protocol_error may put in fields and a body; what does not fit into an answer at once is replaced by the plain
  * one. */
 void answer_refusal(HttpConnection *conn, int status, const char *allow) {
@@ -149,10 +156,7 @@ void answer_refusal(HttpConnection *conn, int status, const char *allow) {
         Response res = {.status = status, .close = true};
         res.body = buf_new(arena, BLOCK_BIG / 2);
         res.head = buf_new(arena, 4096);
-        if (status == 405 && allow != NULL)
-            response_header(&res, "Allow", str_c(allow));
-        if (plain == 0)
-            server->options.on_protocol_error(status, &res, server->options.data);
+        answer_refusal_fill(server, &res, allow, plain != 0);
         Buf head = buf_new(arena, BLOCK_SMALL * 2);
         answer_head(server, &res, FRAMING_LENGTH, res.body.n, true, &head);
         if (res.head.err == ERR_OK && res.body.err == ERR_OK && head.err == ERR_OK &&

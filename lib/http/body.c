@@ -4,7 +4,7 @@
  * A piece is a view into the connection's input, pinned until the next call. The client's pace is judged only while the
  * handler waits: time that the handler itself takes is not the client's fault.
  */
-#include "http/connection.h"
+#include "http/h2.h"
 
 enum { RATE_GRACE_MS = 5000, BODY_FIRST_RESERVE = 64 * 1024, BODY_BELIEVED_TIMES = 4 };
 
@@ -27,14 +27,13 @@ static void continue_send(Exchange *ex) {
         connection_abort(conn);
 }
 
-/* When the client must have sent more, at the latest. */
-static int64_t pace_deadline(const Exchange *ex, int64_t now) {
+int64_t body_deadline(const Exchange *ex, uint64_t received, int64_t now) {
     const HttpLimits *limits = &ex->conn->server->options.limits;
     if (ex->conn->body.kind == BODY_TUNNEL)
         return 0; /* whoever opened it watches both directions together */
     int64_t left = limits->body_timeout_ms;
     if (limits->body_rate_min > 0) {
-        int64_t earned = (int64_t)(ex->conn->body.received * 1000 / (uint64_t)limits->body_rate_min);
+        int64_t earned = (int64_t)(received * 1000 / (uint64_t)limits->body_rate_min);
         int64_t allowed = MAX_OF(earned, RATE_GRACE_MS) - ex->body_waited_ms;
         left = MIN_OF(left, MAX_OF(allowed, 0));
     }
@@ -51,7 +50,7 @@ static CO_FN Err body_wait(Exchange *ex) {
     ex->body_wait = &wait;
     connection_touch(conn);
     int64_t began = clock_mono_ms();
-    Err err = co_wait(&wait, pace_deadline(ex, began));
+    Err err = co_wait(&wait, body_deadline(ex, conn->body.received, began));
     ex->body_wait = NULL;
     ex->body_waited_ms += clock_mono_ms() - began;
     if (err == ERR_TIMEOUT)
@@ -112,6 +111,8 @@ CO_FN Err request_body_next(Request *req, Str *ret) {
         conn->body.pinned = false;
     if (req->body_kind == BODY_LENGTH && req->content_length > conn->server->options.limits.body_max)
         return body_fail(ex, ERR_LIMIT);
+    if (ex->stream != NULL)
+        return h2_body_next(ex, ret);
     Str piece = {NULL, 0};
     while (!ex->body_ended && piece.n == 0) {
         if (conn->dead || !body_is_mine(ex))
@@ -163,15 +164,15 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
 
 void request_keep_trailers(Request *req) {
     Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
-    if (ex->conn->body.owner != ex)
-        return; /* the whole body was there with the head: it had a length */
+    if (ex->stream != NULL || ex->conn->body.owner != ex)
+        return; /* HTTP/2: dropped; or the whole body was there with the head: it had a length */
     ex->trailers = buf_new(req->ctx->arena, CHUNK_TRAILERS_MAX);
     ex->conn->body.decoder.kept = &ex->trailers;
 }
 
 Str request_trailers(const Request *req) {
     const Exchange *ex = (const Exchange *)((const char *)req - offsetof(Exchange, req));
-    return ex->body_ended ? buf_str(&ex->trailers) : STR("");
+    return ex->body_ended && ex->trailers.err == ERR_OK ? buf_str(&ex->trailers) : STR("");
 }
 
 bool request_body_here(Request *req, Str *ret) {

@@ -12,13 +12,14 @@
 #include <unistd.h>
 
 #include "base/heap.h"
-#include "http/connection.h"
+#include "http/h2.h"
 #include "http/proxy_protocol.h"
 
 typedef enum Deadline {
     DEADLINE_NONE,
     DEADLINE_IDLE,
     DEADLINE_PROXY,
+    DEADLINE_HANDSHAKE,
     DEADLINE_HEAD,
     DEADLINE_WRITE,
     DEADLINE_DISCARD,
@@ -45,6 +46,7 @@ void connection_unref(HttpConnection *conn) {
     HttpServer *server = conn->server;
     block_give(&server->blocks, conn->in);
     block_give(&server->blocks, conn->out);
+    h2_end(conn);
     if (server->pooled_connections < POOLED_MAX && !server->freed) {
         conn->next = server->free_connections;
         server->free_connections = conn;
@@ -66,6 +68,8 @@ void connection_abort(HttpConnection *conn) {
     conn->dead = true;
     timer_disarm(server->loop, &conn->timer);
     uv_close((uv_handle_t *)&conn->poll, on_closed);
+    tls_stream_free(conn->tls);
+    conn->tls = NULL;
     close(conn->fd);
     if (conn->prev != NULL)
         conn->prev->next = conn->next;
@@ -90,6 +94,8 @@ void connection_abort(HttpConnection *conn) {
 /* All answers are out. A client that may still be sending must be able to read the last one before a reset destroys it
  * (RFC 9112 §9.6): say "end" and drop what it sends, for a while. */
 static void connection_finish(HttpConnection *conn) {
+    if (conn->tls != NULL)
+        (void)tls_shutdown_step(conn->tls);
     if (!conn->unread || conn->eof || shutdown(conn->fd, SHUT_WR) != 0) {
         connection_abort(conn);
         return;
@@ -118,7 +124,10 @@ static Deadline deadline_of(const HttpConnection *conn, int64_t *ret_at) {
     } else if (conn->input == IN_DISCARD) {
         *ret_at = conn->discard_at;
         which = DEADLINE_DISCARD;
-    } else if (conn->input == IN_HEAD && conn->head_at != 0 && !conn->blocked) {
+    } else if (conn->input == IN_HANDSHAKE) {
+        *ret_at = conn->head_at;
+        which = DEADLINE_HANDSHAKE;
+    } else if ((conn->input == IN_HEAD || conn->input == IN_H2) && conn->head_at != 0 && !conn->blocked) {
         *ret_at = conn->head_at;
         which = DEADLINE_HEAD;
     } else if (conn->count == 0) {
@@ -147,7 +156,7 @@ static void on_timer(Timer *timer) {
         timer_watch(conn);
         return;
     }
-    if (which == DEADLINE_HEAD) {
+    if (which == DEADLINE_HEAD && conn->h2 == NULL) {
         conn->server->stats.timeouts++;
         conn->input = IN_STOP;
         conn->final = conn->unread = true;
@@ -158,6 +167,10 @@ static void on_timer(Timer *timer) {
     }
     if (which != DEADLINE_IDLE && which != DEADLINE_LINGER)
         conn->server->stats.timeouts++;
+    if (which == DEADLINE_IDLE && conn->h2 != NULL)
+        h2_goodbye(conn);
+    if (which == DEADLINE_IDLE && conn->tls != NULL && !conn->dead)
+        (void)tls_shutdown_step(conn->tls);
     connection_abort(conn);
 }
 
@@ -173,9 +186,13 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
         connection_abort(conn);
         return;
     }
-    if (conn->awaits_proxy)
+    if (conn->awaits_proxy) {
         proxy_header_read(conn);
-    else if ((events & UV_READABLE) != 0)
+        if (conn->input == IN_HANDSHAKE && !conn->awaits_proxy) /* its time begins now */
+            conn->head_at = clock_mono_ms() + conn->server->options.limits.head_timeout_ms;
+    } else if (conn->input == IN_HANDSHAKE)
+        secure_handshake(conn);
+    else if ((events & UV_READABLE) != 0 || secure_pending(conn))
         input_read(conn);
     connection_touch(conn); /* writes what became writable */
 }
@@ -183,7 +200,12 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
 /* UV_PRIORITIZED is never ready; it keeps the socket registered, so that a reset is seen while nothing else is
  * wanted. */
 static void readiness_watch(HttpConnection *conn) {
-    int events = UV_PRIORITIZED | (input_wanted(conn) ? UV_READABLE : 0) | (conn->out_blocked ? UV_WRITABLE : 0);
+    bool wanted = input_wanted(conn);
+    int events = UV_PRIORITIZED | (wanted ? UV_READABLE : 0) | (conn->out_blocked ? UV_WRITABLE : 0);
+    /* Input that has left the socket makes nothing ready; that the socket can be written to brings us back next
+     * turn. */
+    if (conn->tls != NULL && (secure_unsent(conn) || (wanted && secure_pending(conn))))
+        events |= UV_WRITABLE;
     if (events == conn->events)
         return;
     conn->events = events;
@@ -192,11 +214,17 @@ static void readiness_watch(HttpConnection *conn) {
 }
 
 static bool over(const HttpConnection *conn) {
+    if (conn->out_blocked || secure_unsent(conn))
+        return false;
+    if (conn->input == IN_H2)
+        return h2_is_over(conn);
     return conn->input == IN_STOP && conn->count == 0 && conn->refusal == 0 && block_length(conn->out) == 0;
 }
 
 void connection_settle(HttpConnection *conn) {
     conn->dirty = false;
+    if (conn->input == IN_H2)
+        h2_output(conn);
     output_flush(conn);
     if (!conn->dead && conn->resume) {
         conn->resume = false;
@@ -208,7 +236,9 @@ void connection_settle(HttpConnection *conn) {
         answer_refusal(conn, status, conn->refusal_allow);
         output_flush(conn);
     }
-    if (!conn->dead && conn->server->draining && !conn->server->patient)
+    if (!conn->dead && conn->out_blocked && secure_pending(conn) && input_wanted(conn))
+        input_read(conn); /* readiness_watch cannot bring us back while the socket is full */
+    if (!conn->dead && conn->server->draining && (!conn->server->patient || conn->h2 != NULL))
         connection_nudge(conn);
     if (!conn->dead && over(conn))
         connection_finish(conn);
@@ -223,6 +253,13 @@ void connection_nudge(HttpConnection *conn) {
         connection_abort(conn);
         return;
     }
+    if (conn->input == IN_H2) {
+        h2_drain(conn);
+        return;
+    }
+    char byte;
+    if (conn->input == IN_HANDSHAKE && conn->tls == NULL && recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+        conn->input = IN_STOP; /* who has begun may go on, up to the handshake's deadline */
     if (conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
         input_read(conn); /* a request that is already here is still answered */
     if (!conn->dead && conn->input == IN_HEAD && conn->count == 0 && conn->in == NULL)
@@ -251,7 +288,7 @@ static HttpConnection *connection_take(HttpServer *server) {
     return conn;
 }
 
-void connection_open(HttpServer *server, int fd, const char *peer) {
+void connection_open(HttpServer *server, int fd, const char *peer, bool secure) {
     HttpConnection *conn = connection_take(server);
     if (conn == NULL || uv_poll_init(loop_uv(server->loop), &conn->poll, fd) != 0) {
         heap_free(conn);
@@ -263,6 +300,9 @@ void connection_open(HttpServer *server, int fd, const char *peer) {
     conn->timer.fn = on_timer;
     conn->fd = fd;
     conn->refs = 1;
+    conn->secure = secure;
+    conn->input = secure ? IN_HANDSHAKE : IN_HEAD;
+    conn->head_at = secure ? clock_mono_ms() + server->options.limits.head_timeout_ms : 0;
     conn->idle_at = clock_mono_ms() + server->options.limits.idle_timeout_ms;
     conn->awaits_proxy = server->options.proxy_protocol;
     if (conn->awaits_proxy)

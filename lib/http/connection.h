@@ -14,14 +14,18 @@
 #include "http/chunk.h"
 
 typedef struct Exchange Exchange;
+typedef struct H2Session H2Session; /* h2.h */
+typedef struct H2Stream H2Stream;
 
 /* What the next bytes of a connection are. */
 typedef enum InputState {
-    IN_HEAD,    /* a request's head */
-    IN_BODY,    /* body of conn->body.owner */
-    IN_DISCARD, /* rest of a body that nobody wants */
-    IN_STOP,    /* nothing: no further request will be read */
-    IN_LINGER   /* to be dropped, until the client has seen our end */
+    IN_HANDSHAKE, /* TLS; conn->tls is made with the first byte */
+    IN_HEAD,      /* a request's head */
+    IN_BODY,      /* body of conn->body.owner */
+    IN_DISCARD,   /* rest of a body that nobody wants */
+    IN_H2,        /* frames */
+    IN_STOP,      /* nothing: no further request will be read */
+    IN_LINGER     /* to be dropped, until the client has seen our end */
 } InputState;
 
 typedef struct BodyInput {
@@ -61,6 +65,9 @@ struct HttpConnection {
     int64_t idle_at, head_at, write_at, discard_at, linger_at; /* deadlines, clock_mono_ms */
     uint64_t lingered;
     char peer[48];
+    bool secure;
+    TlsStream *tls; /* NULL: plain, or no byte has come */
+    H2Session *h2;  /* NULL: HTTP/1.1 */
 };
 
 struct Exchange {
@@ -82,6 +89,8 @@ struct Exchange {
     BodyKind stream_kind; /* how a streamed answer goes out; BODY_NONE: it has no body */
     uint64_t stream_left; /* BODY_LENGTH: bytes that must still come */
     Buf trailers;         /* of the request, where the handler wants them */
+    H2Stream *stream;     /* NULL: HTTP/1.1 */
+    int refusal;          /* of a stream's head: the status to answer with, instead of asking the handler */
 };
 
 struct HttpServer {
@@ -96,6 +105,7 @@ struct HttpServer {
     Block *scratch; /* where sockets are read into when their connection owns no block */
     char *path_scratch;
     Arena *error_arena;
+    HeadParser *stream_parser; /* for one head at a time of HTTP/2; made with the first session */
     struct Listener *listeners;
     size_t n_listeners;
     Timer accept_timer;
@@ -116,7 +126,7 @@ enum {
 };
 
 /* connection.c */
-void connection_open(HttpServer *server, int fd, const char *peer);
+void connection_open(HttpServer *server, int fd, const char *peer, bool secure);
 void connection_touch(HttpConnection *conn); /* its hook will run in this turn */
 void connection_abort(HttpConnection *conn);
 void connection_unref(HttpConnection *conn);
@@ -135,7 +145,24 @@ void input_read(HttpConnection *conn);
 void input_process(HttpConnection *conn);
 bool input_wanted(const HttpConnection *conn);
 
+/* secure.c: a connection over TLS. What stands in for read(2) and send(2) keeps their meaning. */
+void secure_handshake(HttpConnection *conn);
+ssize_t secure_read(HttpConnection *conn, char *p, size_t n);
+/** Bytes taken; 0: none now. Aborts the connection on failure. */
+size_t secure_write(HttpConnection *conn, const char *p, size_t n);
+/** Sends what an earlier write left behind; true: nothing is left. */
+bool secure_flush(HttpConnection *conn);
+/** There is input that no readiness will announce. */
+static inline bool secure_pending(const HttpConnection *conn) {
+    return conn->tls != NULL && conn->input != IN_LINGER && tls_read_pending(conn->tls);
+}
+static inline bool secure_unsent(const HttpConnection *conn) {
+    return conn->tls != NULL && tls_unsent(conn->tls) > 0;
+}
+
 /* output.c */
+/** Makes sure there is a block, a big one if `n` more bytes want it. */
+bool output_room(HttpConnection *conn, size_t n);
 /** Puts bytes behind what waits to be sent; false: no room (nothing was taken). */
 bool output_add(HttpConnection *conn, Str a, Str b);
 /** As output_add, but waits until there is room. ERR_EOF: client is gone. */
@@ -147,17 +174,33 @@ void output_flush(HttpConnection *conn);
 /** Starts a request whose head is complete at the start of `head`. false: refused (no memory, too many). */
 bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str input,
                     size_t *ret_used);
+/** The same for a stream of HTTP/2, whose head is written down as one of HTTP/1.1; refusal: 0, or the status that is
+ *  answered instead. */
+bool exchange_start_stream(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str head,
+                           H2Stream *stream, int refusal);
+/** Gives a status to what was not answered, or could not be. */
+void exchange_settle(Exchange *ex);
 /** Waits until every answer before this one has been given out. */
 CO_FN Err exchange_turn(Exchange *ex) MUST_USE;
 
+/* body.c */
+/** When the client must have sent more of the body than `received`, at the latest. */
+int64_t body_deadline(const Exchange *ex, uint64_t received, int64_t now);
 /* pass.c */
 /** True for fields that belong to one connection (RFC 9110 §7.6.1), `listed` being the values of Connection. */
 bool field_is_hop(Str name, const Str *listed, size_t n_listed);
+enum { LISTED_MAX = 8 };
+/** The values of an answer's Connection fields; how many. */
+size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]);
+/** How an answer's body goes out to this client. */
+BodyKind pass_kind(const Request *req, const UpstreamAnswer *answer);
 
 /* answer.c */
 typedef enum Framing { FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_NONE } Framing;
 /** The status line and all fields up to the empty line. */
 void answer_head(const HttpServer *server, const Response *res, Framing framing, size_t length, bool close, Buf *out);
 bool status_has_body(int status);
-/** Queues the answer for a head that cannot become a request. */
+/** Lets on_protocol_error fill in the answer to a head that cannot become a request. */
+void answer_refusal_fill(const HttpServer *server, Response *res, const char *allow, bool plain);
+/** Queues that answer. */
 void answer_refusal(HttpConnection *conn, int status, const char *allow);

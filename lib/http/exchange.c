@@ -6,7 +6,7 @@
  * its own coroutine until those before it have answered; that is the whole of pipelining.
  */
 #include "base/heap.h"
-#include "http/connection.h"
+#include "http/h2.h"
 
 #define HEAD_MAX ((size_t)20 * 1024) /* of an answer */
 
@@ -89,6 +89,7 @@ static bool adopt(Exchange *ex, Ctx *ctx) {
     req->target = rebase(arena, facts->target, ex->head, copy);
     req->path = rebase(arena, facts->path, ex->head, copy);
     req->query = rebase(arena, facts->query, ex->head, copy);
+    req->major = ex->stream == NULL ? 1 : 2;
     req->minor = parser->minor;
     req->headers = headers;
     req->header_count = parser->field_count;
@@ -109,9 +110,10 @@ static void exchange_adopt(Exchange *ex, Ctx *ctx) {
     ex->req.ctx = ctx;
     ex->req.connection = ex->conn;
     ex->req.peer = str_c(ex->conn->peer);
+    ex->req.secure = ex->conn->secure;
     ex->res.body = buf_new(ctx->arena, arena_limit(ctx->arena));
     ex->res.head = buf_new(ctx->arena, 16 * 1024);
-    ex->adopt_failed = !adopt(ex, ctx);
+    ex->adopt_failed = ex->refusal == 0 && !adopt(ex, ctx);
 }
 
 static void exchange_enqueue(HttpConnection *conn, Exchange *ex) {
@@ -142,7 +144,7 @@ static void exchange_remove(Exchange *ex) {
     conn->server->stats.in_flight--;
     if (conn->count == 0)
         conn->idle_at = clock_mono_ms() + conn->server->options.limits.idle_timeout_ms;
-    if (conn->first != NULL && conn->first->out_wait != NULL) {
+    if (conn->first != NULL && conn->first->out_wait != NULL && conn->h2 == NULL) {
         wait_wake(conn->first->out_wait, ERR_OK);
         conn->first->out_wait = NULL;
     }
@@ -155,10 +157,12 @@ static size_t body_begin(Exchange *ex, Str input) {
     HttpConnection *conn = ex->conn;
     const HeadFacts *facts = &ex->facts;
     size_t head = ex->parser->end;
-    if (facts->body_kind == BODY_NONE) {
+    if (facts->body_kind == BODY_NONE || ex->refusal != 0) {
         ex->body_ended = true;
         return head;
     }
+    if (ex->stream != NULL)
+        return head; /* comes in frames */
     if (facts->body_kind == BODY_LENGTH && facts->content_length <= input.n - head &&
         facts->content_length <= conn->server->options.limits.body_max) {
         ex->body_whole = (Str){input.p + head, (size_t)facts->content_length};
@@ -169,13 +173,15 @@ static size_t body_begin(Exchange *ex, Str input) {
     return head;
 }
 
-bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str input,
-                    size_t *ret_used) {
+static bool start(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str input, H2Stream *stream,
+                  int refusal, size_t *ret_used) {
     HttpServer *server = conn->server;
     Exchange *ex = exchange_take(server);
     if (ex == NULL)
         return false;
     ex->conn = conn;
+    ex->stream = stream;
+    ex->refusal = refusal;
     ex->parser = parser;
     ex->facts = *facts;
     ex->keep_alive = facts->keep_alive;
@@ -205,7 +211,20 @@ bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFa
     }
     exchange_adopt(ex, co_ctx(ex->co)); /* while the input stands still: it runs after this */
     *ret_used = used;
+    if (stream != NULL)
+        (void)nghttp2_session_set_stream_user_data(conn->h2->ng, stream->id, ex);
     return true;
+}
+
+bool exchange_start(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str input,
+                    size_t *ret_used) {
+    return start(conn, parser, facts, input, NULL, 0, ret_used);
+}
+
+bool exchange_start_stream(HttpConnection *conn, const HeadParser *parser, const HeadFacts *facts, Str head,
+                           H2Stream *stream, int refusal) {
+    size_t used;
+    return start(conn, parser, facts, head, stream, refusal, &used);
 }
 
 /* --- answering
@@ -250,8 +269,7 @@ static void body_leave(Exchange *ex) {
     conn->discard_at = clock_mono_ms() + conn->server->options.limits.body_timeout_ms;
 }
 
-/* What was not answered, or could not be. */
-static void status_settle(Exchange *ex) {
+void exchange_settle(Exchange *ex) {
     Response *res = &ex->res;
     if (res->status == 0) {
         buf_clear(&res->body);
@@ -304,6 +322,10 @@ static CO_FN Err answer_send(Exchange *ex) {
 
 static CO_FN void exchange_answer(Exchange *ex) {
     HttpConnection *conn = ex->conn;
+    if (ex->stream != NULL) {
+        h2_answer(ex);
+        return;
+    }
     body_leave(ex);
     if (exchange_turn(ex) != ERR_OK || conn->sealed)
         return;
@@ -314,9 +336,18 @@ static CO_FN void exchange_answer(Exchange *ex) {
         }
         return;
     }
-    status_settle(ex);
+    exchange_settle(ex);
     if (answer_send(ex) != ERR_OK)
         connection_abort(conn);
+}
+
+/* A stream whose head was no request: answered, and told of as HTTP/1.1's refusals are. */
+static void refuse(Exchange *ex, const HttpObserver *observer) {
+    ex->conn->server->stats.protocol_errors++;
+    ex->res.status = ex->refusal;
+    answer_refusal_fill(ex->conn->server, &ex->res, ex->facts.allow, false);
+    if (observer != NULL)
+        observer->refused(ex->refusal);
 }
 
 static CO_FN void exchange_run(Ctx *ctx, void *arg) {
@@ -325,15 +356,17 @@ static CO_FN void exchange_run(Ctx *ctx, void *arg) {
     HttpServer *server = conn->server;
     exchange_adopt(ex, ctx);
     const HttpObserver *observer = server->options.observer;
-    if (observer != NULL)
+    if (ex->refusal != 0)
+        refuse(ex, observer);
+    else if (observer != NULL)
         observer->begin(&ex->req);
-    if (!ex->adopt_failed)
+    if (ex->refusal == 0 && !ex->adopt_failed)
         server->options.handler(&ex->req, &ex->res, server->options.data);
     /* From here on neither the deadline nor a cancellation may lose the answer; the connection's time-outs end the
      * wait. */
     co_shield(true);
     exchange_answer(ex);
-    if (observer != NULL)
+    if (observer != NULL && ex->refusal == 0)
         observer->end(&ex->req, &ex->res, ex->began_ns);
     exchange_remove(ex);
     if (!conn->dead && conn->sealed && conn->input == IN_HEAD)
@@ -341,6 +374,8 @@ static CO_FN void exchange_run(Ctx *ctx, void *arg) {
     conn->blocked = false;
     conn->resume = conn->in != NULL;
     connection_touch(conn);
+    if (ex->stream != NULL)
+        h2_stream_give(conn, ex->stream);
     exchange_give(server, ex);
     connection_unref(conn);
 }

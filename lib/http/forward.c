@@ -10,7 +10,7 @@
 #include "http/chars.h"
 #include "http/connection.h"
 
-enum { LISTED_MAX = 8, VALUES_MAX = 16 };
+enum { VALUES_MAX = 16 };
 
 /* What is noticed of the client's fields on the way. */
 typedef struct Noticed {

@@ -1,5 +1,6 @@
 /*
- * http.h - HTTP/1.1 messages as handlers see them (RFC 9110, RFC 9112).
+ * http.h - HTTP messages as handlers see them (RFC 9110), whether they came by HTTP/1.1 (RFC 9112) or HTTP/2 (RFC
+ * 9113).
  *
  * A handler runs in a coroutine of its own, started when a request's head has arrived. It reads the body when it wants
  * it (that is when 100-continue is sent) and answers once. Everything in Request is borrowed from the connection's
@@ -7,6 +8,7 @@
  */
 #pragma once
 #include "runtime/co.h"
+#include "tls/tls.h"
 
 /* Known methods have numbers; others keep only their text. */
 #define HTTP_METHODS(X) X(GET) X(HEAD) X(POST) X(PUT) X(PATCH) X(DELETE) X(OPTIONS) X(TRACE) X(CONNECT)
@@ -39,21 +41,24 @@ typedef struct Request {
     Str target;      /* as sent */
     Str path;        /* percent-decoded, dot segments resolved; "/" at least; "*" for OPTIONS * */
     Str query;       /* raw, behind '?'; absent: no '?' */
-    int minor;       /* HTTP/1.minor: 0 or 1 */
+    int major;       /* 1 or 2 */
+    int minor;       /* HTTP/1.minor: 0 or 1; 1 for HTTP/2, which can all that HTTP/1.1 can */
     const Header *headers;
     size_t header_count;
     BodyKind body_kind;
     uint64_t content_length; /* BODY_LENGTH */
     bool expect_continue;
-    Str peer; /* textual address */
+    Str peer;    /* textual address */
+    bool secure; /* came over TLS */
     HttpConnection *connection;
     const struct Route *route; /* set by the router */
     Str path_values[8];        /* values of the route's {placeholders}, in order */
-    bool secure;               /* came over TLS */
     const char *backend;       /* set by a gateway: which side answers; for telemetry; text that lives for ever */
     bool holds_continue;       /* set by the handler: reading the body sends no 100, response_interim will */
 } Request;
 
+/** Whom the client's certificate names ("/CN=…"), in ctx's arena; absent: no TLS, or it showed none. */
+Str request_client_subject(const Request *req);
 /** First header of that name, or absent. */
 Str request_header(const Request *req, const char *name);
 /** How many headers have that name. */
@@ -127,17 +132,18 @@ typedef CO_FN void (*Handler)(Request *req, Response *res, void *data);
  * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct HttpLimits {
-    size_t request_line_max;    /* 414 past it; 8192 */
-    size_t headers_total_max;   /* 431; 32768 */
-    size_t headers_count_max;   /* 431; 100 */
-    uint64_t body_max;          /* 30,000,000 */
-    int connections_max;        /* further ones wait in the backlog: accepting stops */
-    int pipeline_max;           /* requests of one connection in work at once */
-    int64_t head_timeout_ms;    /* from the first byte to the end of the head; 408 */
-    int64_t body_timeout_ms;    /* without a byte of the body; 408 */
-    int64_t body_rate_min;      /* bytes per second on average after the first 5 s; 0: unchecked */
-    int64_t idle_timeout_ms;    /* keep-alive connection without a request */
-    int64_t write_timeout_ms;   /* client takes nothing */
+    size_t request_line_max;  /* 414 past it; 8192 */
+    size_t headers_total_max; /* 431; 32768 */
+    size_t headers_count_max; /* 431; 100 */
+    uint64_t body_max;        /* 30,000,000 */
+    int connections_max;      /* further ones wait in the backlog: accepting stops */
+    int pipeline_max;         /* requests of one connection in work at once */
+    int streams_max;          /* the same for HTTP/2 */
+    int64_t head_timeout_ms;  /* from the first byte to the end of the head; 408. And a TLS handshake, from accept on */
+    int64_t body_timeout_ms;  /* without a byte of the body; 408 */
+    int64_t body_rate_min;    /* bytes per second on average after the first 5 s; 0: unchecked */
+    int64_t idle_timeout_ms;  /* keep-alive connection without a request */
+    int64_t write_timeout_ms; /* client takes nothing */
     int64_t request_timeout_ms; /* ctx deadline of a handler */
     size_t arena_bytes;         /* per request */
 } HttpLimits;
@@ -164,6 +170,9 @@ typedef struct HttpServerOptions {
     bool hide_date;
     bool proxy_protocol;          /* connections begin with a PROXY header, whose address is the peer's from there on */
     const HttpObserver *observer; /* stays the caller's; NULL: nobody watches */
+    TlsContext *tls;              /* for the listeners below; the server holds it */
+    uint64_t tls_listeners;       /* bit i: fds[i] speaks TLS */
+    bool http2_cleartext;         /* HTTP/2 without TLS for clients that begin with it (RFC 9113 §3.3) */
 } HttpServerOptions;
 
 /** Serves on listening sockets already bound (http_listen_socket); takes them over. */
@@ -178,15 +187,19 @@ void http_server_drain(HttpServer *server, void (*done)(void *data), void *data)
  *  to. */
 void http_server_retire(HttpServer *server, int64_t idle_ms, void (*done)(void *data), void *data);
 void http_server_free(HttpServer *server);
+/** Connections accepted from now on get these certificates; older ones go on with theirs. */
+void http_server_set_tls(HttpServer *server, TlsContext *tls);
 
 typedef struct HttpStats {
     uint64_t accepted, requests, protocol_errors, timeouts, aborted;
+    uint64_t handshakes, handshakes_resumed, handshakes_failed;
     int connections, in_flight;
 } HttpStats;
 HttpStats http_server_stats(const HttpServer *server);
 
-/** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path" → a bound, listening, non-blocking, close-on-exec socket with
- *  SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why says what and how to mend it (static or errno text). */
+/** "127.0.0.1:5000", "[::1]:5000", ":5000", "unix:/path" (a scheme, http:// or https://, before it is left away) → a
+ *  bound, listening, non-blocking, close-on-exec socket with SO_REUSEADDR and (TCP) SO_REUSEPORT. On failure *ret_why
+ *  says what and how to mend it (static or errno text). */
 MUST_USE Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena);
 /** True when fd is a listening socket, and (unless address is absent) bound where http_listen_socket(address) would
  *  bind it. Further sockets on that address are then made beside it (SO_REUSEPORT). */

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "http/connection.h"
+#include "http/h2.h"
 
 bool input_wanted(const HttpConnection *conn) {
     if (conn->dead || conn->eof || conn->body.pinned)
@@ -19,7 +19,9 @@ bool input_wanted(const HttpConnection *conn) {
         return !conn->blocked && !conn->out_blocked;
     case IN_BODY: /* back-pressure: at most one block ahead of the handler */
         return conn->body.owner->body_wait != NULL || conn->in == NULL;
+    case IN_HANDSHAKE:
     case IN_DISCARD:
+    case IN_H2: /* bounded by what frames may make us keep: h2.c */
     case IN_LINGER:
         return true;
     case IN_STOP:
@@ -88,6 +90,8 @@ static bool head_step(HttpConnection *conn) {
         refuse(conn, in->parser.status, NULL);
         return false;
     case HEAD_SILENT:
+        if (server->options.http2_cleartext && !conn->secure && conn->count == 0 && h2_begin(conn))
+            return true;
         conn->input = IN_STOP;
         conn->unread = true;
         return false;
@@ -156,10 +160,14 @@ static bool input_step(HttpConnection *conn) {
     case IN_DISCARD:
         discard_step(conn);
         return true;
+    case IN_H2:
+        h2_input(conn);
+        return false;
     case IN_LINGER:
         linger_step(conn);
         return false;
     case IN_STOP:
+    case IN_HANDSHAKE:
     default:
         conn->unread = true;
         if (!conn->body.pinned)
@@ -211,6 +219,8 @@ static void input_eof(HttpConnection *conn) {
         if (conn->body.owner->body_wait != NULL)
             wait_wake(conn->body.owner->body_wait, ERR_OK); /* it looks and finds the end */
         conn->body.owner->body_wait = NULL;
+    } else if (conn->input == IN_H2) {
+        h2_eof(conn);
     } else {
         conn->input = IN_STOP;
     }
@@ -245,7 +255,9 @@ void input_read(HttpConnection *conn) {
     }
     /* A partial head never fills a big block (checked against the limits in http_server_new). */
     ASSERT(in->to < in->capacity);
-    ssize_t n = read(conn->fd, in->data + in->to, in->capacity - in->to);
+    ssize_t n = conn->tls == NULL || conn->input == IN_LINGER
+                    ? read(conn->fd, in->data + in->to, in->capacity - in->to)
+                    : secure_read(conn, in->data + in->to, in->capacity - in->to);
     if (n > 0) {
         in->to += (uint32_t)n;
         input_process(conn);

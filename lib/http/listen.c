@@ -128,7 +128,16 @@ static Err listen_tcp(const struct addrinfo *info, Str address, int *ret_fd, Str
     return ERR_OK;
 }
 
+static Str without_scheme(Str address) {
+    static const Str schemes[] = {STR_INIT("http://"), STR_INIT("https://")};
+    for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+        if (str_starts_with(address, schemes[i]))
+            return str_slice(address, schemes[i].n, address.n);
+    return address;
+}
+
 Err http_listen_socket(Str address, int *ret_fd, Str *ret_why, Arena *arena) {
+    address = without_scheme(address);
     if (str_starts_with(address, STR("unix:")))
         return listen_unix(address, ret_fd, ret_why, arena);
     const char *host, *port;
@@ -203,6 +212,7 @@ bool http_socket_listens_on(int fd, Str address, Arena *arena) {
         return false;
     if (address.p == NULL)
         return true;
+    address = without_scheme(address);
     if (str_starts_with(address, STR("unix:")))
         return bound_to_unix(&bound, str_slice(address, 5, address.n));
     if (!address_split(address, arena, &host, &port))

@@ -11,6 +11,8 @@
 
 /* Bytes written, 0 when the socket is full. Aborts the connection on failure. */
 static size_t socket_write(HttpConnection *conn, const char *p, size_t n) {
+    if (conn->tls != NULL)
+        return secure_write(conn, p, n);
     ssize_t written;
     do {
         written = send(conn->fd, p, n, MSG_NOSIGNAL);
@@ -28,30 +30,31 @@ static size_t socket_write(HttpConnection *conn, const char *p, size_t n) {
 
 void output_flush(HttpConnection *conn) {
     Block *out = conn->out;
-    if (conn->dead || out == NULL)
+    if (conn->dead || (out == NULL && !secure_unsent(conn)))
         return;
     size_t n = block_length(out);
     size_t written = n > 0 ? socket_write(conn, out->data + out->from, n) : 0;
-    if (conn->dead)
+    if (conn->dead || (n == 0 && !secure_flush(conn) && conn->dead))
         return;
-    out->from += (uint32_t)written;
-    conn->out_blocked = written < n;
+    if (out != NULL)
+        out->from += (uint32_t)written;
+    conn->out_blocked = written < n || secure_unsent(conn);
     if (conn->out_blocked && conn->write_at == 0)
         conn->write_at = clock_mono_ms() + conn->server->options.limits.write_timeout_ms;
-    if (!conn->out_blocked) {
+    if (!conn->out_blocked)
         conn->write_at = 0;
+    if (out != NULL && block_length(out) == 0) {
         conn->out = NULL;
         block_give(&conn->server->blocks, out);
     }
     Exchange *first = conn->first;
-    if (first != NULL && first->out_wait != NULL && !conn->out_blocked) {
+    if (first != NULL && first->out_wait != NULL && !conn->out_blocked && conn->h2 == NULL) {
         wait_wake(first->out_wait, ERR_OK);
         first->out_wait = NULL;
     }
 }
 
-/* Makes sure there is a block, a big one if `n` more bytes want it. */
-static bool output_room(HttpConnection *conn, size_t n) {
+bool output_room(HttpConnection *conn, size_t n) {
     BlockPool *pool = &conn->server->blocks;
     if (conn->out == NULL)
         conn->out = block_take(pool, n <= BLOCK_SMALL ? BLOCK_SMALL : BLOCK_BIG);

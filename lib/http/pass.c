@@ -6,13 +6,21 @@
  * goes is what belongs to the other connection (§7.6.1) and framing that this client cannot have. Fields are copied in
  * runs, so that an answer with nothing to leave out costs one memcpy.
  */
-#include "http/connection.h"
+#include "http/h2.h"
 
 static Exchange *exchange_of(Request *req) {
     return (Exchange *)((char *)req - offsetof(Exchange, req));
 }
 
 #define NAME_IS(literal) (name.n == sizeof(literal) - 1 && str_eq_nocase(name, STR(literal)))
+
+size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]) {
+    size_t n = 0;
+    for (size_t i = 0; i < answer->header_count && n < LISTED_MAX; i++)
+        if (answer->headers[i].name.n == 10 && str_eq_nocase(answer->headers[i].name, STR("Connection")))
+            listed[n++] = answer->headers[i].value;
+    return n;
+}
 
 static bool is_listed(Str name, const Str *listed, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -55,8 +63,6 @@ bool field_is_hop(Str name, const Str *listed, size_t n_listed) {
            is_listed(name, listed, n_listed);
 }
 
-enum { LISTED_MAX = 8 };
-
 /* What may be kept of the framing. */
 typedef struct PassRules {
     bool keeps_coding, keeps_length, keeps_upgrade;
@@ -74,10 +80,7 @@ static bool field_stays(Str name, const PassRules *rules, const Str *listed, siz
 
 static void lines_pass(const UpstreamAnswer *answer, const PassRules *rules, Buf *out) {
     Str listed[LISTED_MAX];
-    size_t n_listed = 0;
-    for (size_t i = 0; i < answer->header_count && n_listed < LISTED_MAX; i++)
-        if (answer->headers[i].name.n == 10 && str_eq_nocase(answer->headers[i].name, STR("Connection")))
-            listed[n_listed++] = answer->headers[i].value;
+    size_t n_listed = fields_listed(answer, listed);
     const char *run = answer->lines.p, *end = answer->lines.p + answer->lines.n;
     for (size_t i = 0; i < answer->header_count; i++) {
         if (field_stays(answer->headers[i].name, rules, listed, n_listed))
@@ -102,6 +105,8 @@ CO_FN Err response_interim(Request *req, const UpstreamAnswer *answer) {
     ASSERT(!ex->res.streaming && answer->status >= 100 && answer->status < 200);
     if (req->minor == 0)
         return ERR_OK; /* RFC 9110 §15.2 */
+    if (ex->stream != NULL)
+        return h2_interim(ex, answer);
     TRY(exchange_turn(ex));
     if (ex->conn->sealed)
         return ERR_EOF;
@@ -116,7 +121,7 @@ CO_FN Err response_interim(Request *req, const UpstreamAnswer *answer) {
 }
 
 /* How the body goes out to this client. */
-static BodyKind kind_for(const Request *req, const UpstreamAnswer *answer) {
+BodyKind pass_kind(const Request *req, const UpstreamAnswer *answer) {
     if (answer->body_kind == BODY_TUNNEL)
         return BODY_TUNNEL;
     if (req->method == METHOD_HEAD || !status_has_body(answer->status) || answer->body_kind == BODY_NONE)
@@ -143,10 +148,12 @@ CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer 
     Exchange *ex = exchange_of(req);
     HttpConnection *conn = ex->conn;
     ASSERT(!res->streaming && answer->status >= 100 && answer->status <= 999);
+    if (ex->stream != NULL)
+        return h2_pass_begin(ex, answer);
     TRY(exchange_turn(ex));
     if (conn->sealed)
         return ERR_EOF;
-    BodyKind kind = kind_for(req, answer);
+    BodyKind kind = pass_kind(req, answer);
     bool no_body = kind == BODY_NONE && req->method != METHOD_HEAD;
     PassRules rules = {.keeps_coding = answer->body_kind == BODY_CHUNKED && req->minor == 1 && !no_body,
                        .keeps_length = answer->status >= 200 && answer->status != 204,

@@ -1,7 +1,12 @@
 /*
  * request.c - looking things up in a request.
  */
-#include "http/http.h"
+#include "http/connection.h"
+
+Str request_client_subject(const Request *req) {
+    const HttpConnection *conn = req->connection;
+    return conn->tls == NULL ? (Str){NULL, 0} : tls_peer_subject(conn->tls, req->ctx->arena);
+}
 
 Str request_header(const Request *req, const char *name) {
     Str wanted = str_c(name);

@@ -23,7 +23,7 @@ typedef struct Listener {
     uv_poll_t poll;
     HttpServer *server;
     int fd;
-    bool closed;
+    bool closed, secure;
 } Listener;
 
 const HttpLimits HTTP_LIMITS_DEFAULT = {
@@ -33,6 +33,7 @@ const HttpLimits HTTP_LIMITS_DEFAULT = {
     .body_max = 30000000,
     .connections_max = 10000,
     .pipeline_max = 32,
+    .streams_max = 100, /* RFC 9113 §6.5.2: no fewer */
     .head_timeout_ms = 10000,
     .body_timeout_ms = 30000,
     .body_rate_min = 240,
@@ -114,7 +115,7 @@ static bool accept_one(Listener *listener) {
                          sizeof(on)); /* answers leave whole; waiting gains nothing */
     char peer[48];
     peer_format(&address, peer);
-    connection_open(server, fd, peer);
+    connection_open(server, fd, peer, listener->secure);
     return true;
 }
 
@@ -177,6 +178,8 @@ static void server_release(HttpServer *server) {
     blocks_done(&server->blocks);
     if (server->error_arena != NULL)
         arena_free(server->error_arena);
+    tls_context_unref(server->options.tls);
+    heap_free(server->stream_parser);
     heap_free(server->path_scratch);
     heap_free(server->listeners);
     heap_free(server);
@@ -210,6 +213,7 @@ static Err listeners_open(HttpServer *server, const int *fds, size_t n) {
         Listener *listener = &server->listeners[i];
         listener->server = server;
         listener->fd = fds[i];
+        listener->secure = i < 64 && (server->options.tls_listeners >> i & 1) != 0;
         if (uv_poll_init(loop_uv(server->loop), &listener->poll, fds[i]) != 0)
             return ERR_IO;
         listener->poll.data = listener;
@@ -224,13 +228,16 @@ Err http_server_new(Loop *loop, const int *fds, size_t n_fds, const HttpServerOp
     const HttpLimits *limits = &options->limits;
     /* A partial head must fit into a block, and two bytes more show that it is over a limit. */
     if (limits->request_line_max + limits->headers_total_max + 8 > BLOCK_BIG ||
-        limits->headers_count_max > HEAD_FIELDS_MAX || limits->connections_max < 1 || limits->pipeline_max < 1)
+        limits->headers_count_max > HEAD_FIELDS_MAX || limits->connections_max < 1 || limits->pipeline_max < 1 ||
+        limits->streams_max < 1 || (options->tls_listeners != 0 && options->tls == NULL))
         return ERR_INVALID;
     HttpServer *server = HEAP_NEW(HttpServer);
     if (server == NULL)
         return ERR_NO_MEMORY;
     server->loop = loop;
     server->options = *options;
+    if (options->tls != NULL)
+        (void)tls_context_ref(options->tls);
     server->refs = 1;
     server->hook = (TurnHook){.fn = on_turn_end, .rank = TURN_WRITE};
     server->accept_timer.fn = on_accept_timer;
@@ -288,6 +295,12 @@ void http_server_free(HttpServer *server) {
     while (server->connections != NULL)
         connection_abort(server->connections);
     http_server_unref(server);
+}
+
+void http_server_set_tls(HttpServer *server, TlsContext *tls) {
+    TlsContext *before = server->options.tls;
+    server->options.tls = tls_context_ref(tls);
+    tls_context_unref(before);
 }
 
 HttpStats http_server_stats(const HttpServer *server) {

@@ -4,7 +4,7 @@
  * HTTP/1.1 clients get chunks (RFC 9112 §7.1), HTTP/1.0 clients a body that the close ends. A stream that is not ended
  * properly is ended by an abort, so that nobody takes half an answer for a whole one.
  */
-#include "http/connection.h"
+#include "http/h2.h"
 
 static Exchange *exchange_of(Request *req) {
     return (Exchange *)((char *)req - offsetof(Exchange, req));
@@ -14,6 +14,8 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     Exchange *ex = exchange_of(req);
     HttpConnection *conn = ex->conn;
     ASSERT(!res->streaming && res->status >= 200);
+    if (ex->stream != NULL)
+        return h2_stream_begin(ex);
     TRY(exchange_turn(ex));
     if (conn->sealed)
         return ERR_EOF;
@@ -36,22 +38,19 @@ CO_FN Err response_stream_begin(Request *req, Response *res) {
     return output_send(ex, buf_str(&head), (Str){NULL, 0});
 }
 
-/* Bytes as they are: a body with a length, one that the close ends, a tunnel. */
-static CO_FN Err bare_write(Exchange *ex, Str piece) {
-    if (ex->stream_kind == BODY_LENGTH) {
-        ASSERT(piece.n <= ex->stream_left);
-        ex->stream_left -= piece.n;
-    }
-    return output_send(ex, piece, (Str){NULL, 0});
-}
-
 CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);
     if (ex->stream_kind == BODY_NONE)
         return ex->conn->dead ? ERR_EOF : ERR_OK;
-    if (ex->stream_kind != BODY_CHUNKED)
-        return bare_write(ex, piece);
+    if (ex->stream_kind == BODY_LENGTH) {
+        ASSERT(piece.n <= ex->stream_left);
+        ex->stream_left -= piece.n;
+    }
+    if (ex->stream != NULL)
+        return h2_stream_write(ex, piece);
+    if (ex->stream_kind != BODY_CHUNKED) /* bytes as they are: with a length, to the close, in a tunnel */
+        return output_send(ex, piece, (Str){NULL, 0});
     while (piece.n > 0) {
         Str part = str_slice(piece, 0, STREAM_CHUNK_MAX);
         piece = str_slice(piece, part.n, piece.n);
@@ -68,6 +67,8 @@ CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers
     ASSERT(res->streaming && ex->stream_open);
     if (ex->stream_kind == BODY_LENGTH && ex->stream_left > 0)
         return ERR_EOF; /* less than was announced: left open, hence cut */
+    if (ex->stream != NULL)
+        return h2_stream_end(ex, trailers);
     if (ex->stream_kind == BODY_CHUNKED && trailers.n > 0) {
         TRY(output_send(ex, STR("0\r\n"), trailers));
         TRY(output_send(ex, STR("\r\n"), (Str){NULL, 0}));

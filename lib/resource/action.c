@@ -96,6 +96,14 @@ Err member_announce(Member *member, Str type, Id aggregate, Str payload) {
     return ERR_OK;
 }
 
+void member_attach(Member *member, Attached *attached) {
+    Attached **end = &member->attached;
+    while (*end != NULL)
+        end = &(*end)->next;
+    attached->next = NULL;
+    *end = attached;
+}
+
 /* --- the queue of an action --------------------------------------------------------------------------------------- */
 
 ActionQueue *engine_queue(Engine *engine, const Action *action) {

@@ -29,6 +29,13 @@ static size_t count_well(const Set *set) {
     return n;
 }
 
+static bool any_attached(const Set *set) {
+    for (size_t i = 0; i < set->n; i++)
+        if (set->members[i]->attached != NULL)
+            return true;
+    return false;
+}
+
 static void refuse_unwritten(const Set *set, Member *member) {
     const Action *action = set->action;
     if (action->kind != ACTION_CREATE) {
@@ -108,7 +115,7 @@ CO_FN Err derived_run(Engine *engine, PgTx *tx, Set *set, bool commit) {
     TRY(expect_all(set, &expected));
     pg_params_init(&params, set->ctx->arena);
     TRY(compose_bind(&params, engine_context(engine), set));
-    if (commit)
+    if (commit && !any_attached(set)) /* those wait for the answer: whose row was written */
         TRY(pg_tx_query_commit(tx, &queue->derived, &params, &result));
     else
         TRY(pg_tx_query(tx, &queue->derived, &params, &result));

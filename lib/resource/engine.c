@@ -148,6 +148,11 @@ const Resource *engine_outbox(Engine *engine) {
     return engine->outbox;
 }
 
+void engine_attach(Engine *engine, AttachedWriter writer, void *data) {
+    engine->attached_writer = writer;
+    engine->attached_data = data;
+}
+
 EngineStats engine_stats(const Engine *engine) {
     return engine->stats;
 }

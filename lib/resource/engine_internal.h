@@ -117,6 +117,8 @@ struct Engine {
     Statement outbox_append;
     ExtraStatement *extras;
     const char *outbox_channel;
+    AttachedWriter attached_writer; /* NULL: nobody attaches */
+    void *attached_data;
     struct ListCache *lists; /* list.c */
     bool listening;
     uint64_t outbox_appends;

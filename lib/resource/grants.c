@@ -9,8 +9,8 @@
  */
 #include "resource/migrate_db.h"
 
-static Err role_exists(Migrator *m, bool *ret) {
-    const char *values[] = {m->context->role};
+static Err role_exists(Migrator *m, const char *role, bool *ret) {
+    const char *values[] = {role};
     PGresult *result = NULL;
     TRY(migrator_query(m, "SELECT 1 FROM pg_roles WHERE rolname = $1", 1, values, &result));
     *ret = PQntuples(result) > 0;
@@ -20,8 +20,8 @@ static Err role_exists(Migrator *m, bool *ret) {
 
 /* Two contexts' or databases' migrators may meet here: roles belong to the whole cluster, our lock to one schema of one
  * database. */
-static Err make_role(Migrator *m) {
-    Err err = migrator_execf(m, NULL, "CREATE ROLE %s NOLOGIN", m->context->role);
+static Err make_role(Migrator *m, const char *role) {
+    Err err = migrator_execf(m, NULL, "CREATE ROLE %s NOLOGIN", role);
     if (err != ERR_OK && (strcmp(m->sqlstate, "42710") == 0 || strcmp(m->sqlstate, "23505") == 0)) {
         m->ctx->problem = (Problem){0};
         return ERR_OK;
@@ -29,14 +29,14 @@ static Err make_role(Migrator *m) {
     return err;
 }
 
-static Err grant_membership(Migrator *m) {
+static Err grant_membership(Migrator *m, const char *role) {
     /* Since 16 whoever makes a role is its member at once, but may not yet SET ROLE to it. */
-    const char *values[] = {m->context->role, PQserverVersion(m->conn) >= 160000 ? "SET" : "MEMBER"};
+    const char *values[] = {role, PQserverVersion(m->conn) >= 160000 ? "SET" : "MEMBER"};
     PGresult *result = NULL;
     TRY(migrator_query(m, "SELECT pg_has_role(current_user, $1, $2)", 2, values, &result));
     bool member = strcmp(PQgetvalue(result, 0, 0), "t") == 0;
     result_clear(&result);
-    return member ? ERR_OK : migrator_execf(m, NULL, "GRANT %s TO CURRENT_USER", m->context->role);
+    return member ? ERR_OK : migrator_execf(m, NULL, "GRANT %s TO CURRENT_USER", role);
 }
 
 static Err grant_all(Migrator *m) {
@@ -52,16 +52,38 @@ static Err grant_all(Migrator *m) {
                           schema, role, schema, role, schema, role, schema, role, role, schema);
 }
 
-Err grants_apply(Migrator *m) {
+static Err need_role(Migrator *m, const char *role) {
     bool there;
+    TRY(role_exists(m, role, &there));
+    if (!there)
+        TRY(make_role(m, role));
+    return grant_membership(m, role);
+}
+
+/* The declared grants of tables to roles beside the context's own; a table may still be to come (`up --to`). */
+static Err grant_declared(Migrator *m) {
+    const char *schema = m->context->schema;
+    for (const Resource *const *r = m->context->resources; *r != NULL; r++)
+        for (const Grant *grant = (*r)->grants; grant != NULL && grant->role != NULL; grant++) {
+            TRY(need_role(m, grant->role));
+            TRY(migrator_execf(m, NULL,
+                               "SET lock_timeout = '2s'; DO $$ BEGIN IF to_regclass('%s.%s') IS NOT NULL THEN "
+                               "GRANT USAGE ON SCHEMA %s TO %s; GRANT %s ON %s.%s TO %s; END IF; END $$; "
+                               "RESET lock_timeout",
+                               schema, (*r)->plural, schema, grant->role, grant->privileges, schema, (*r)->plural,
+                               grant->role));
+        }
+    return ERR_OK;
+}
+
+Err grants_apply(Migrator *m) {
     if (m->context->role == NULL)
         return ERR_OK;
-    TRY(role_exists(m, &there));
-    Err err = there ? ERR_OK : make_role(m);
-    if (err == ERR_OK)
-        err = grant_membership(m);
+    Err err = need_role(m, m->context->role);
     if (err == ERR_OK)
         err = grant_all(m);
+    if (err == ERR_OK)
+        err = grant_declared(m);
     migrator_rollback(m);
     if (err != ERR_REFUSED)
         return err;
@@ -81,12 +103,38 @@ static const char VERIFY_SQL[] =
     "  AND has_table_privilege($2, c.oid, p.privilege) <> p.wanted\n"
     "ORDER BY 1, 2";
 
+static const char VERIFY_DECLARED_SQL[] =
+    "SELECT p.privilege, position(p.privilege in $4) > 0\n"
+    "FROM (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE'), ('TRUNCATE')) AS p (privilege)\n"
+    "WHERE EXISTS (SELECT FROM pg_roles WHERE rolname = $2) AND to_regclass($1 || '.' || $3) IS NOT NULL\n"
+    "  AND has_table_privilege($2, to_regclass($1 || '.' || $3)::oid, p.privilege) <> (position(p.privilege in $4) > "
+    "0)\n"
+    "ORDER BY 1";
+
+static Err verify_declared(Migrator *m, const Resource *resource, const Grant *grant, size_t *mistakes) {
+    const char *values[] = {m->context->schema, grant->role, resource->plural, grant->privileges};
+    PGresult *result = NULL;
+    TRY(migrator_query(m, VERIFY_DECLARED_SQL, 4, values, &result));
+    for (int row = 0; row < PQntuples(result); row++) {
+        bool wanted = strcmp(PQgetvalue(result, row, 1), "t") == 0;
+        buf_printf(m->report, "%s: role %s %s %s on %s.%s\n", m->context->name, grant->role,
+                   wanted ? "lacks" : "should not have", PQgetvalue(result, row, 0), m->context->schema,
+                   resource->plural);
+        (*mistakes)++;
+    }
+    result_clear(&result);
+    return ERR_OK;
+}
+
 Err grants_verify(Migrator *m, size_t *mistakes) {
     const char *role = m->context->role;
     bool there;
     if (role == NULL)
         return ERR_OK;
-    TRY(role_exists(m, &there));
+    for (const Resource *const *r = m->context->resources; *r != NULL; r++)
+        for (const Grant *grant = (*r)->grants; grant != NULL && grant->role != NULL; grant++)
+            TRY(verify_declared(m, *r, grant, mistakes));
+    TRY(role_exists(m, role, &there));
     if (!there) {
         buf_printf(m->report, "%s: role %s is not there; run usher migrate up as a user that may create roles\n",
                    m->context->name, role);

@@ -88,7 +88,7 @@ typedef struct Attribute {
     }
 
 /** An action's argument: ARGUMENT(TicketWish, user_id); of several ids ARGUMENT_LIST(TicketWish, ticket_ids). */
-#define ARGUMENT(T, field, ...) ATTR(T, field, __VA_ARGS__)
+#define ARGUMENT(T, ...) ATTR(T, __VA_ARGS__)
 #define ARGUMENT_LIST(T, field, ...)                                                                                   \
     { .name = #field, .type = TYPE_ID, .offset = offsetof(T, field), .list = true, __VA_ARGS__ }
 
@@ -152,12 +152,13 @@ typedef struct Conditions {
 
 /** One request's part of a set. */
 typedef struct Member {
-    Ctx *ctx;           /* the request's: problem goes here, memory of results too */
-    void *input;        /* the resource's struct for create/update, the action's own input struct otherwise */
-    void *result;       /* set by run where the action has one (in ctx's arena) */
-    Err outcome;        /* ERR_OK until decided otherwise */
-    Outgoing *outgoing; /* written only when outcome is ERR_OK */
-    Str detail;         /* the database's words when the set failed: for logs and dead letters, never for clients */
+    Ctx *ctx;                  /* the request's: problem goes here, memory of results too */
+    void *input;               /* the resource's struct for create/update, the action's own input struct otherwise */
+    void *result;              /* set by run where the action has one (in ctx's arena) */
+    Err outcome;               /* ERR_OK until decided otherwise */
+    Outgoing *outgoing;        /* written only when outcome is ERR_OK */
+    struct Attached *attached; /* rows of a layer above in the same commit; written only when outcome is ERR_OK */
+    Str detail; /* the database's words when the set failed: for logs and dead letters, never for clients */
     Wait wait;
     Conditions *conditions; /* NULL: none */
     struct Member *next;
@@ -214,6 +215,12 @@ typedef struct Policy {
     bool (*allows)(const Ctx *ctx, const Action *action, const void *input);
 } Policy;
 
+/** What a role beside the context's own may do with the table: operators' tools have such roles. */
+typedef struct Grant {
+    const char *role;
+    const char *privileges; /* "SELECT, INSERT" */
+} Grant;
+
 /** How the APIs show a resource. Copies show no collection of their own: they are the same thing, as another context
  *  remembers it, and serve the relationships that context declares. */
 typedef enum ApiShow { API_HIDDEN, API_SHOWN, API_COPY } ApiShow;
@@ -231,6 +238,7 @@ struct Resource {
     const Relationship *relationships;
     const Action *actions;
     const Policy *policies;
+    const Grant *grants; /* may be NULL */
     const char *storage; /* WITH (…) parameters, e.g. "fillfactor=70" */
     /** Partitioned by LIST of this smallint attribute (part of the key), with a partition `plural_N` for each value N
      *  from 0 to partitions - 1. A partition can be emptied at once (the context's role may TRUNCATE it). */
@@ -350,6 +358,17 @@ const Resource *engine_outbox(Engine *engine);
  * *seen. May return early. ERR_CANCELLED.
  */
 CO_FN Err engine_outbox_wait(Engine *engine, uint64_t *seen, int64_t most_ms) MUST_USE;
+
+/** Begins what a layer above hangs on a member in the action's `run` or `after`, to be written in its commit: jobs. */
+typedef struct Attached {
+    struct Attached *next;
+} Attached;
+/** Sends (pg_tx_send) what is attached to the members that are well, in order of arrival. May not wait. An error fails
+ *  the set. */
+typedef Err (*AttachedWriter)(PgTx *tx, const Set *set, void *data);
+void engine_attach(Engine *engine, AttachedWriter writer, void *data);
+/** Appends to the member's attached. */
+void member_attach(Member *member, Attached *attached);
 
 /** Adds a message to the member's outgoing. Payload is borrowed from the member's arena. */
 MUST_USE Err member_announce(Member *member, Str type, Id aggregate, Str payload);

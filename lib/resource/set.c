@@ -49,6 +49,7 @@ void member_fail(Member *member, Err err, Str detail) {
         err = ERR_UNAVAILABLE;
     member->outcome = err;
     member->outgoing = NULL;
+    member->attached = NULL;
     member->ctx->problem = (Problem){0};
     (void)ctx_problem(member->ctx, err, NULL, "%s", words_of(err));
     if (detail.p != NULL)
@@ -102,15 +103,32 @@ static Err announce_all(Set *set) {
     return ERR_OK;
 }
 
-CO_FN static Err commit_outgoing(SetRun *run, PgTx *tx, const Set *set) {
+static bool any_attached(const Set *set) {
+    for (size_t i = 0; i < set->n; i++)
+        if (set->members[i]->outcome == ERR_OK && set->members[i]->attached != NULL)
+            return true;
+    return false;
+}
+
+/* Messages, then what is attached: one order for all writers. The last statement takes the COMMIT along, where it
+ * may. */
+CO_FN static Err write_rest(SetRun *run, PgTx *tx, const Set *set) {
+    Engine *engine = run->engine;
+    bool attached = any_attached(set);
     PgParams params;
     PgResult result;
-    ASSERT(run->engine->outbox != NULL);
-    pg_params_init(&params, set->ctx->arena);
-    compose_outbox_bind(&params, set);
-    if (params.data.err != ERR_OK)
-        return params.data.err;
-    return pg_tx_query_commit(tx, &run->engine->outbox_append, &params, &result);
+    if (set->action->run != NULL && any_outgoing(set)) {
+        ASSERT(engine->outbox != NULL);
+        pg_params_init(&params, set->ctx->arena);
+        compose_outbox_bind(&params, set);
+        if (params.data.err != ERR_OK)
+            return params.data.err;
+        if (!attached)
+            return pg_tx_query_commit(tx, &engine->outbox_append, &params, &result);
+        pg_tx_send(tx, &engine->outbox_append, &params);
+    }
+    ASSERT(!attached || engine->attached_writer != NULL);
+    return attached ? engine->attached_writer(tx, set, engine->attached_data) : ERR_OK;
 }
 
 CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
@@ -127,9 +145,7 @@ CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
     }
     if (keeps)
         TRY(keeps_store(run->engine, tx, set));
-    if (set->action->run != NULL && any_outgoing(set))
-        return commit_outgoing(run, tx, set);
-    return ERR_OK;
+    return write_rest(run, tx, set);
 }
 
 /* May be called several times for one set: begins by forgetting what the last time left. */
@@ -149,6 +165,7 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
         Member *member = set.members[i] = run->set.members[i];
         member->outcome = ERR_OK;
         member->outgoing = NULL;
+        member->attached = NULL;
         member->result = NULL;
         member->detail = (Str){NULL, 0};
         member->ctx->problem = (Problem){0};

@@ -31,7 +31,7 @@ static bool is_password_key(Str key) {
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (str_eq_nocase(key, str_c(keys[i])))
             return true;
-    return false;
+    return str_index(key, '%') >= 0; /* libpq decodes names, too: pass%77ord */
 }
 
 static void add_parameter_masked(Buf *out, Str parameter) {

@@ -42,6 +42,15 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Age of the oldest message in an outbox.")                                                                       \
     X(METRIC_OUTBOX_DELAY, "usher.outbox.delay", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,                              \
       "From a message's append to its confirmed publication.")                                                         \
+    X(METRIC_JOB_DURATION, "usher.job.duration", METRIC_HISTOGRAM, "s", BOUNDS_DB,                                     \
+      "From a job's start to its verdict.")                                                                            \
+    X(METRIC_JOB_DELAY, "usher.job.delay", METRIC_HISTOGRAM, "s", BOUNDS_DB,                                           \
+      "From when a job might run to when it was claimed.")                                                             \
+    X(METRIC_JOBS_DEPTH, "usher.jobs.depth", METRIC_GAUGE_MAX, "{job}", BOUNDS_NONE,                                   \
+      "Jobs that are due and wait; counted up to 100000.")                                                             \
+    X(METRIC_JOBS_AGE, "usher.jobs.age", METRIC_GAUGE_MAX, "s", BOUNDS_NONE,                                           \
+      "How long the oldest of them has waited.")                                                                       \
+    X(METRIC_JOBS_RUNNING, "usher.jobs.running", METRIC_UP_DOWN, "{job}", BOUNDS_NONE, "Jobs that run.")               \
     X(METRIC_COROUTINES, "usher.coroutines", METRIC_UP_DOWN, "{coroutine}", BOUNDS_NONE, "Coroutines that live.")      \
     X(METRIC_CONNECTIONS, "usher.http.connections", METRIC_UP_DOWN, "{connection}", BOUNDS_NONE,                       \
       "Client connections that are open.")                                                                             \

@@ -57,13 +57,20 @@ class Vhost:
 
     def channel(self):
         """A fresh channel, on a new connection when the old one has died."""
-        if self.connection is None or not self.connection.is_open:
-            self.connection = pika.BlockingConnection(pika.URLParameters(self.url + "?heartbeat=0"))
+        try:
+            if self.connection is not None and self.connection.is_open:
+                return self.connection.channel()
+        except pika.exceptions.AMQPError:
+            pass  # cut, or the broker was killed
+        self.connection = pika.BlockingConnection(pika.URLParameters(self.url + "?heartbeat=0"))
         return self.connection.channel()
 
     def close(self):
-        if self.connection is not None and self.connection.is_open:
-            self.connection.close()
+        try:
+            if self.connection is not None and self.connection.is_open:
+                self.connection.close()
+        except pika.exceptions.AMQPError:
+            pass
         self.broker.ctl("delete_vhost", self.name)
 
     def listing(self, what, *columns):

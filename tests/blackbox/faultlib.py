@@ -91,7 +91,7 @@ def as_postgres(*command):
 SETTINGS = """
 listen_addresses = ''
 unix_socket_permissions = 0777
-max_connections = 60
+max_connections = 100
 shared_buffers = 16MB
 fsync = off
 min_wal_size = 2MB
@@ -260,7 +260,7 @@ class Serve(Usher):
 
         self.threads = [threading.Thread(target=read, daemon=True)]
         self.threads[0].start()
-        roles = self.env.get("ROLES", "http,relay,consume").split(",")
+        roles = self.env.get("ROLES", "http,relay,consume,jobs").split(",")
         workers = len(roles) + ("http" in roles) * (int(self.env.get("HTTP_WORKERS", "1")) - 1)
 
         def ready():

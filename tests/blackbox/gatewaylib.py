@@ -42,8 +42,9 @@ class Gateway:
                         for a in ((self.process.stderr, self.log), (self.process.stdout, self.out))]
         for thread in self.threads:
             thread.start()
-        wait_for(lambda: self.process.poll() is not None or any("worker ready" in line for line in self.log), START_LIMIT,
-                 "the gateway's worker")
+        workers = int(self.env.get("GATEWAY_WORKERS", "1"))
+        wait_for(lambda: self.process.poll() is not None or len(self.events("worker ready")) >= workers, START_LIMIT,
+                 "the gateway's workers")
         assert self.process.poll() is None, "".join(self.log)
         return self
 

@@ -1,5 +1,6 @@
 """Requests made from /openapi.json by a seeded generator, valid and broken: none may be answered with 500, or with anything the
-document does not say. FUZZ_REQUESTS and FUZZ_SEED make it longer and other; a failure prints the request."""
+document does not say (two recorded 500s of the old routes aside). FUZZ_REQUESTS and FUZZ_SEED make it longer and other; a failure prints the request."""
+import decimal
 import json
 import os
 import random
@@ -120,9 +121,23 @@ class Generator:
         return method.upper(), target, headers, body, operation
 
 
-def judge(generator, answer, operation):
+def is_recorded_500(target, body):
+    """The old system's own 500s, which are recorded and kept by quirks of these names until they are switched off."""
+    if target.startswith("/api"):
+        return False
+    try:
+        given = {name.lower(): value for name, value in json.loads(body).items()}
+        missing = given.get("eventname" if target.lower().startswith("/events") else "fullname") is None  # missing-name-500
+        return missing or abs(decimal.Decimal(str(given.get("price", 0)))) >= decimal.Decimal("9999999999999999.995")  # price-overflow-500
+    except (TypeError, ValueError, AttributeError, decimal.InvalidOperation):
+        return False
+
+
+def judge(answer, operation, target, body):
     """What is wrong with this answer, or None; and the line for the validator."""
     status = str(answer.status)
+    if answer.status == 500 and is_recorded_500(target, body):
+        return None, {"schema": "Refused", "body": json.loads(answer.body)}
     if answer.status in (400, 405, 408, 414, 431) and not answer.body and answer.headers.get("connection") == "close":
         return None, None  # refused as HTTP, before any surface saw it
     if answer.status >= 500:
@@ -135,11 +150,11 @@ def judge(generator, answer, operation):
     kind = answer.headers.get("content-type", "").split(";")[0]
     if content is None:
         return f"{status} with a body", None
-    body = json.loads(answer.body)
+    shown = json.loads(answer.body)
     if kind in content:
-        return None, {"schema": content[kind]["schema"]["$ref"].rsplit("/", 1)[1], "body": body}
+        return None, {"schema": content[kind]["schema"]["$ref"].rsplit("/", 1)[1], "body": shown}
     if kind in ("", "application/problem+json") and answer.status >= 400:  # the compat surface's three forms share statuses
-        return None, {"schema": "Problem" if kind else "Refused", "body": body}
+        return None, {"schema": "Problem" if kind else "Refused", "body": shown}
     return f"{status} as {kind!r}", None
 
 
@@ -156,7 +171,7 @@ def test_no_answer_lies_outside_the_document(server, node):  # noqa: F811
         method, target, headers, body, operation = generator.request()
         answer = server.request(method, target, body, headers=headers)
         request = f"#{n} {method} {target[:300]} {headers} {(body or '')[:500]}"
-        problem, line = judge(generator, answer, operation)
+        problem, line = judge(answer, operation, target, body)
         seen.add(answer.status)
         if problem:
             wrong.append(f"{problem}: {request}\n    {answer.body[:300]}")

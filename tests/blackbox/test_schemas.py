@@ -42,6 +42,40 @@ def test_the_linter_has_nothing_to_say(node, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
+def test_asyncapis_own_parser_reads_the_document(node, tmp_path):
+    document = tmp_path / "asyncapi.json"
+    document.write_text(usher("asyncapi").stdout)
+    done = node("asyncapi.mjs", document)
+    assert done.returncode == 0, done.stdout + done.stderr
+    read = json.loads(done.stdout.splitlines()[-1])
+    assert read["version"] == "3.0.0" and len(read["send"]) == 3
+    topology = json.loads((ROOT / "contracts" / "topology.json").read_text())
+    queues = {q["name"] for q in topology["queues"] if not q["name"].endswith("_skipped")}
+    exchanges = {e["name"] for e in topology["exchanges"] if not e["name"].endswith("_skipped")}
+    assert set(read["channels"]) == exchanges and {o.removeprefix("receive.") for o in read["receive"]} == queues
+
+
+def test_the_parser_refuses_a_document_with_a_mistake(node, tmp_path):
+    document = json.loads(usher("asyncapi").stdout)
+    next(iter(document["operations"].values()))["action"] = "shout"
+    (tmp_path / "asyncapi.json").write_text(json.dumps(document))
+    assert node("asyncapi.mjs", tmp_path / "asyncapi.json").returncode == 1
+
+
+def test_recorded_envelopes_are_as_the_document_says():
+    """Every member that was recorded is declared; ajv holds the messages inside against their schemas below."""
+    document = json.loads(usher("asyncapi").stdout)
+    for path in sorted((ROOT / "contracts" / "messages").glob("[01]?-*.json")):
+        for message in json.loads(path.read_text())["messages"]:
+            if message["body"] is None:
+                continue
+            envelope = json.loads(message["body"])
+            name = envelope["messageType"][0].removeprefix("urn:message:")
+            schema = document["components"]["messages"][name.replace(":", ".")]["payload"]
+            assert set(schema["properties"]) == set(envelope)
+            assert set(schema["properties"]["host"]["properties"]) == set(envelope["host"])
+
+
 # --- recordings -------------------------------------------------------------------------------------------------------
 
 def compat_routes():

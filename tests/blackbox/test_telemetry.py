@@ -270,10 +270,10 @@ def test_prometheus_text(recorded):
 
 def test_log_records_and_headers(recorded):
     bodies = [record["body"]["stringValue"] for record in recorded["logs"]]
-    assert bodies.count("worker drains") == 4, bodies  # what they said last was sent too
+    assert bodies.count("worker drains") == 5, bodies  # what they said last was sent too
     for record in recorded["logs"]:
         assert record["severityText"] in ("DEBUG", "INFO", "WARN", "ERROR")
-        assert otel.attributes(record["attributes"])["usher.role"] in ("http", "relay", "consume", "telemetry")
+        assert otel.attributes(record["attributes"])["usher.role"] in ("http", "relay", "consume", "jobs", "telemetry")
     assert all(h.get("x-key") == "secret" and "bad name" not in h for h in recorded["headers"])
 
 

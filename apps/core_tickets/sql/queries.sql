@@ -2,7 +2,7 @@
 
 -- --- reading -------------------------------------------------------------------------------------------------------
 
--- A hold counts while it has not run out; nothing sweeps those that have.
+-- A hold counts while it has not run out; those that have are swept much later.
 -- Of all events that are asked for in one turn. That the holds are of them too is for the planner, which does not see
 -- it from the join.
 -- name: tickets_of_events :many TicketView
@@ -63,6 +63,15 @@ UPDATE tickets.tickets t
 SET user_id = w.user_id, purchased_at = $3::timestamptz, purchased_at_fine = 0
 FROM unnest($1::uuid[], $2::uuid[]) AS w (id, user_id)
 WHERE t.id = w.id AND t.user_id IS NULL
+
+-- What ran out an hour ago, up to $1 (tickets_jobs.c).
+-- name: reservations_prune :exec
+DELETE FROM tickets.reservations
+WHERE (event_id, ticket_id) IN (SELECT event_id, ticket_id
+                                FROM tickets.reservations
+                                WHERE until_at < now() - interval '1 hour'
+                                LIMIT $1::integer
+                                FOR UPDATE SKIP LOCKED)
 
 -- --- messages ------------------------------------------------------------------------------------------------------
 

@@ -69,8 +69,7 @@ static AmqpMessage message_to(const char *exchange, Str body) {
     return message;
 }
 
-/* --- publish, consume
- * ---------------------------------------------------------------------------------------------- */
+/* --- publish, consume --------------------------------------------------------------------------------------------- */
 
 static void round_trip(Ctx *ctx, void *arg) {
     Inbox inbox = {0};
@@ -115,8 +114,15 @@ static void what_is_published_is_delivered(void **state) {
     test_run(getenv("AMQP_URL"), round_trip, "unit-round-trip");
 }
 
-/* --- unroutable, prefetch, redelivery
- * ------------------------------------------------------------------------------ */
+static void the_same_goes_under_tls(void **state) {
+    (void)state;
+    NEED_BROKER();
+    if (getenv("AMQPS_URL") == NULL)
+        skip();
+    test_run(getenv("AMQPS_URL"), round_trip, "unit-tls");
+}
+
+/* --- unroutable, prefetch, redelivery ----------------------------------------------------------------------------- */
 
 static void returned(Ctx *ctx, void *arg) {
     (void)ctx;
@@ -197,8 +203,7 @@ static void prefetch_holds_also_after_recovery(void **state) {
     test_run(getenv("AMQP_URL"), prefetch, NULL);
 }
 
-/* --- refusals
- * ------------------------------------------------------------------------------------------------------ */
+/* --- refusals ----------------------------------------------------------------------------------------------------- */
 
 static void differing(Ctx *ctx, void *arg) {
     (void)arg;
@@ -241,9 +246,29 @@ static void wrong_credentials_and_vhosts_are_told_apart(void **state) {
     test_run(url, refused, "vhost nowhere not found");
 }
 
+static void untrusted(Ctx *ctx, void *arg) {
+    (void)arg;
+    ctx->deadline_ms = clock_mono_ms() + 1000;
+    CHECK_ERR(amqp_client_ready(test.client), ERR_TIMEOUT);
+    CHECK(str_find(ctx->problem.message, STR("TLS")) >= 0);
+}
+
+static void a_certificate_that_nobody_vouches_for_is_refused(void **state) {
+    (void)state;
+    NEED_BROKER();
+    if (getenv("AMQPS_URL") == NULL)
+        skip();
+    char url[300];
+    snprintf(url, sizeof url, "%.*s", (int)(strchr(getenv("AMQPS_URL"), '?') - getenv("AMQPS_URL")),
+             getenv("AMQPS_URL"));
+    test_run(url, untrusted, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_published_is_delivered, test_open, test_close),
+        cmocka_unit_test_setup_teardown(the_same_goes_under_tls, test_open, test_close),
+        cmocka_unit_test_setup_teardown(a_certificate_that_nobody_vouches_for_is_refused, test_open, test_close),
         cmocka_unit_test_setup_teardown(the_unroutable_is_noticed, test_open, test_close),
         cmocka_unit_test_setup_teardown(prefetch_holds_also_after_recovery, test_open, test_close),
         cmocka_unit_test_setup_teardown(a_difference_is_said_and_nothing_crashes, test_open, test_close),

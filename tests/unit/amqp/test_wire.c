@@ -22,8 +22,7 @@ static int close_arena(void **state) {
     return 0;
 }
 
-/* --- frames
- * -------------------------------------------------------------------------------------------------------- */
+/* --- frames ------------------------------------------------------------------------------------------------------- */
 
 #define BYTES(literal)                                                                                                 \
     { "" literal, sizeof(literal) - 1 }
@@ -81,8 +80,7 @@ static void frames_come_out_as_they_went_in(void **state) {
     assert_true(frame.kind == AMQP_FRAME_METHOD && frame.payload.n == 0);
 }
 
-/* --- methods
- * ------------------------------------------------------------------------------------------------------- */
+/* --- methods ------------------------------------------------------------------------------------------------------ */
 
 /* Every method of the list, with something in each argument. */
 static void every_method_survives_the_wire(void **state) {
@@ -123,8 +121,7 @@ static void unknown_methods_are_known_as_such(void **state) {
     assert_int_equal(amqp_method_read((Str)BYTES("\0\x3C\0"), &method), ERR_SYNTAX);
 }
 
-/* --- tables
- * -------------------------------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *label;
@@ -180,8 +177,7 @@ static void nesting_has_an_end(void **state) {
     }
 }
 
-/* --- content headers
- * ----------------------------------------------------------------------------------------------- */
+/* --- content headers ---------------------------------------------------------------------------------------------- */
 
 static void headers_survive_the_wire(void **state) {
     (void)state;
@@ -213,8 +209,7 @@ static void headers_survive_the_wire(void **state) {
     assert_true(in.content_type.p == NULL && in.priority == -1 && in.timestamp == -1);
 }
 
-/* --- URLs
- * ---------------------------------------------------------------------------------------------------------- */
+/* --- URLs --------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *url;
@@ -269,8 +264,7 @@ static void urls_are_read_or_refused_with_words(void **state) {
     assert_true(tls.external && !tls.verify && str_eq_c(tls.ca, "/a") && str_eq_c(tls.server_name, "s"));
 }
 
-/* --- words
- * --------------------------------------------------------------------------------------------------------- */
+/* --- words -------------------------------------------------------------------------------------------------------- */
 
 static void a_difference_is_explained(void **state) {
     (void)state;

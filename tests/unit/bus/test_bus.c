@@ -50,8 +50,11 @@ static void produce(Ctx *ctx, void *arg) {
 }
 
 static void wait_until_drained(Ctx *ctx) {
-    while (ask_number(&COUNT_LEFT) != 0)
+    for (long long left = 1; left != 0;) {
+        left = ask_number(&COUNT_LEFT);
+        CHECK(left >= 0);
         arena_reset(ctx->arena);
+    }
 }
 
 static int producing;

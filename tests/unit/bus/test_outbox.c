@@ -89,8 +89,11 @@ static const Statement WAITING = {"unit_waiting", "SELECT " SRC_WAITING, false};
 
 static void until_published(Ctx *ctx, void *arg) {
     (void)arg;
-    while (ask_number(&WAITING) != 0)
+    for (long long left = 1; left != 0;) {
+        left = ask_number(&WAITING);
+        CHECK(left >= 0);
         arena_reset(ctx->arena);
+    }
 }
 
 static void publish_all(void) {

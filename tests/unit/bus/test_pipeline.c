@@ -36,7 +36,6 @@ static const struct {
     {"a batch that waits too long", {WELL, .batch_ms = 10001}, "may wait 0 to 10000 ms"},
     {"a batch that never fills", {WELL, .batch = 100, .prefetch = 50}, "prefetch 50 never fills a batch of 100"},
     {"a rate below none", {WELL, .rate_per_s = -1}, "rate_per_s is below 0"},
-    {"a window below none", {WELL, .inbox_keep_ms = -1}, "inbox_keep_ms is below 0"},
     {"dead letters to itself", {WELL, .dead_letter = "unit-queue"}, "would come back to it for ever"},
     {"a week is enough", {WELL, .redeliver_ms = DELAYS(604800001)}, "longer than 7 days"},
 };
@@ -101,8 +100,11 @@ static void publish_plan(Ctx *ctx, void *arg) {
     }
     if (plan->twice)
         CHECK_ERR(bus.transport->ops->publish(bus.transport, envelopes, n), ERR_OK);
-    while (ask_number(&COUNT_QUEUED) != 0)
+    for (long long left = 1; left != 0;) {
+        left = ask_number(&COUNT_QUEUED);
+        CHECK(left >= 0);
         arena_reset(ctx->arena);
+    }
 }
 
 static void run_plan(Plan plan) {

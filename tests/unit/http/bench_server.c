@@ -2,7 +2,9 @@
  * bench_server.c - the smallest server there is: 200 bytes for everybody. What lib/http/README.md's figures are
  * measured with.
  *
- *   bench_server ADDRESS [SECONDS]
+ *   bench_server ADDRESS [SECONDS [CERTIFICATE KEY]]
+ *
+ * With a certificate it speaks TLS and HTTP/2; without one it takes HTTP/2 from clients that begin with it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,13 +31,29 @@ int main(int argc, char **argv) {
     HttpServer *server;
     int fd;
     Str why = {NULL, 0};
+    TlsContext *tls = NULL;
+    static TlsTickets tickets;
     if (argc < 2 || loop_new(&loop) != ERR_OK)
         return 2;
     if (http_listen_socket(str_c(argv[1]), &fd, &why, arena) != ERR_OK) {
         fprintf(stderr, "%.*s\n", STR_ARG(why));
         return 1;
     }
-    HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT, .handler = answer, .server_name = STR("usher")};
+    HttpServerOptions options = {
+        .limits = HTTP_LIMITS_DEFAULT, .handler = answer, .server_name = STR("usher"), .http2_cleartext = true};
+    if (argc > 4) {
+        Ctx ctx;
+        ctx_init(&ctx, arena, 0);
+        tls_tickets_init(&tickets);
+        TlsCertificateFiles files = {str_c(argv[3]), str_c(argv[4])};
+        TlsServerOptions how = {.certificates = &files, .n_certificates = 1, .http2 = true, .tickets = &tickets};
+        if (tls_server_new(&ctx, &how, &tls) != ERR_OK) {
+            fprintf(stderr, "%.*s\n", STR_ARG(ctx.problem.message));
+            return 1;
+        }
+        options.tls = tls;
+        options.tls_listeners = 1;
+    }
     Timer timer = {.fn = stop};
     if (http_server_new(loop, &fd, 1, &options, &server) != ERR_OK)
         return 1;
@@ -43,6 +61,7 @@ int main(int argc, char **argv) {
         return 1;
     loop_run(loop);
     http_server_free(server);
+    tls_context_unref(tls);
     loop_free(loop);
     arena_free(arena);
     return 0;

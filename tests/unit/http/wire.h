@@ -32,10 +32,13 @@
 
 /* The n-th allocation of the next server, once it listens, fails; 0: none. */
 static uint64_t wire_fail_nth;
+/* What the next server speaks besides: TLS on a second port, HTTP/2 without TLS. */
+static UNUSED TlsContext *wire_tls;
+static UNUSED bool wire_http2;
 
 typedef struct Wire {
     pid_t pid;
-    int port;
+    int port, tls_port; /* 0: none */
 } Wire;
 
 /* --- the child
@@ -198,13 +201,17 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
     }
 }
 
-static void wire_child(int fd, const HttpLimits *limits) {
+static void wire_child(const int fds[2], const HttpLimits *limits) {
     WireApp app = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves no server behind */
     Loop *loop;
     HttpServerOptions options = {.limits = *limits, .handler = wire_serve, .data = &app, .hide_date = true};
     ASSERT(loop_new(&loop) == ERR_OK);
-    ASSERT(http_server_new(loop, &fd, 1, &options, &app.server) == ERR_OK);
+    options.tls = wire_tls;
+    options.tls_listeners = wire_tls == NULL ? 0 : 2;
+    options.http2_cleartext = wire_http2;
+    ASSERT(http_server_new(loop, fds, wire_tls == NULL ? 1 : 2, &options, &app.server) == ERR_OK);
+    tls_context_unref(wire_tls);
     heap_fail_nth(wire_fail_nth);
     loop_run(loop);
     heap_fail_nth(0);
@@ -217,7 +224,7 @@ static void wire_child(int fd, const HttpLimits *limits) {
 /* --- the test's side
  * ----------------------------------------------------------------------------------------------------- */
 
-static inline Wire wire_start(const HttpLimits *limits) {
+static inline int wire_listen(int *ret_port) {
     Arena *arena = arena_new(64 * 1024);
     int fd;
     Str why;
@@ -226,23 +233,38 @@ static inline Wire wire_start(const HttpLimits *limits) {
     struct sockaddr_in address;
     socklen_t length = sizeof(address);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+static inline Wire wire_start(const HttpLimits *limits) {
+    Wire wire = {0};
+    int fds[2] = {wire_listen(&wire.port), -1};
+    if (wire_tls != NULL)
+        fds[1] = wire_listen(&wire.tls_port);
     fflush(NULL);
-    Wire wire = {.pid = fork(), .port = ntohs(address.sin_port)};
+    wire.pid = fork();
     assert_true(wire.pid >= 0);
     if (wire.pid == 0)
-        wire_child(fd, limits);
-    close(fd);
+        wire_child(fds, limits);
+    close(fds[0]);
+    if (fds[1] >= 0)
+        close(fds[1]);
     return wire;
 }
 
-static inline int wire_connect(const Wire *wire) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)wire->port)};
+static inline int wire_connect_port(int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return fd;
+}
+
+static inline int wire_connect(const Wire *wire) {
+    return wire_connect_port(wire->port);
 }
 
 /* Sends; a server that answers early may close meanwhile. */

@@ -170,6 +170,7 @@ static void what_is_shown_holds_no_password(void **state) {
         {"URL", "postgresql://u:p?ss@host/db", "postgresql://u:***@host/db"},
         {"URL", "postgresql://h/db?user=u&password=pass&x=1", "postgresql://h/db?user=u&password=***&x=1"},
         {"URL", "postgresql://u:p@h/db?Password=pass", "postgresql://u:***@h/db?Password=***"},
+        {"URL", "postgresql://h/db?pass%77ord=pass&a=b", "postgresql://h/db?pass%77ord=***&a=b"},
         {"SECRET", "abcd", "***"},
         {"SECRET", "", ""},
         {"TEXT", "abcd", "abcd"},

@@ -174,7 +174,7 @@ static void rights_are_gone(void **state) {
 }
 
 static int become_nobody(void) {
-    Arena *arena = arena_new(64 * 1024);
+    Arena *arena CLEANUP(arena_freep) = arena_new(64 * 1024);
     Ctx ctx;
     ctx_init(&ctx, arena, 0);
     Confinement confinement = {.drop = true};

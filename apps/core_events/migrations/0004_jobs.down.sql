@@ -1,0 +1,29 @@
+-- 0004_jobs: taken back.
+
+-- job_leases: drop table
+-- usher: loses data
+DROP TABLE events.job_leases;
+
+-- job_nodes: drop table
+-- usher: loses data
+DROP TABLE events.job_nodes;
+
+-- job_queues: drop table
+-- usher: loses data
+DROP TABLE events.job_queues;
+
+-- job_crons: drop table
+-- usher: loses data
+DROP TABLE events.job_crons;
+
+-- jobs: drop table
+-- usher: loses data
+DROP TABLE events.jobs;
+
+-- job_tallies: drop table
+-- usher: loses data
+DROP TABLE events.job_tallies;
+
+-- job_audits: drop table
+-- usher: loses data
+DROP TABLE events.job_audits;

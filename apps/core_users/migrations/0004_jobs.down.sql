@@ -1,0 +1,29 @@
+-- 0004_jobs: taken back.
+
+-- job_leases: drop table
+-- usher: loses data
+DROP TABLE users.job_leases;
+
+-- job_nodes: drop table
+-- usher: loses data
+DROP TABLE users.job_nodes;
+
+-- job_queues: drop table
+-- usher: loses data
+DROP TABLE users.job_queues;
+
+-- job_crons: drop table
+-- usher: loses data
+DROP TABLE users.job_crons;
+
+-- jobs: drop table
+-- usher: loses data
+DROP TABLE users.jobs;
+
+-- job_tallies: drop table
+-- usher: loses data
+DROP TABLE users.job_tallies;
+
+-- job_audits: drop table
+-- usher: loses data
+DROP TABLE users.job_audits;

@@ -1,0 +1,17 @@
+/*
+ * users_jobs.c - background work of the Users context.
+ */
+#include "core_users/core_users.h"
+#include "upkeep/upkeep.h"
+
+static const JobKind *const kinds[] = {&JOBS_PRUNE, &KEYS_PRUNE, NULL};
+
+static const JobQueue queues[] = {UPKEEP_QUEUE, {0}};
+
+static const JobCron crons[] = {
+    {.name = "jobs_prune", .expression = "*/10 * * * *", .kind = &JOBS_PRUNE},
+    {.name = "keys_prune", .expression = "7 * * * *", .kind = &KEYS_PRUNE},
+    {0},
+};
+
+const JobBoard CORE_USERS_JOBS = {.context = &CORE_USERS_CONTEXT, .kinds = kinds, .queues = queues, .crons = crons};

@@ -1,0 +1,24 @@
+/*
+ * upkeep.h - job kinds that keep a context's tables small, whatever the context is about.
+ *
+ * Each is declared once here and listed by the boards of the contexts that have the table. They run in the queue
+ * "upkeep", one at a time everywhere, in small commits, behind all other work.
+ */
+#pragma once
+#include "jobs/jobs.h"
+
+/** Answers kept under idempotency keys, a day after they were given. */
+extern const JobKind KEYS_PRUNE;
+/** Ids of messages that have had their effect, once no repetition can be so old: older than upkeep_keep_inbox says. */
+extern const JobKind INBOX_PRUNE;
+#define UPKEEP_INBOX_KEEP_MS (INT64_C(30) * 24 * 3600 * 1000) /* where nothing is said: a relay down for a month */
+/** Before jobs run. */
+void upkeep_keep_inbox(int64_t keep_ms);
+
+/** The queue that they and JOBS_PRUNE run in, as a row of a board's queues. */
+#define UPKEEP_QUEUE                                                                                                   \
+    { .name = JOBS_UPKEEP_QUEUE, .doc = "The engine's own work.", .limit = 1, .limit_global = 1 }
+
+/** Deletes a batch after the other until a batch is not full: `statement` takes a limit as $1. For a context's own
+ *  upkeep. The result says how many. Suspends. */
+CO_FN JobVerdict upkeep_delete(Job *job, const Statement *statement);

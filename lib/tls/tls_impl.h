@@ -1,0 +1,56 @@
+/*
+ * tls_impl.h - what the files of lib/tls share. Private to lib/tls.
+ */
+#pragma once
+#include <openssl/ssl.h>
+
+#include "tls/tls.h"
+
+typedef struct Certificate {
+    TlsCertificateFiles files; /* in the context's arena; key is always given */
+    X509 *leaf;
+    EVP_PKEY *key;
+    STACK_OF(X509) * chain;
+} Certificate;
+
+struct TlsContext {
+    SSL_CTX *ssl;
+    Arena *arena;
+    int refs;
+    bool is_server, http2, believe_it;
+    TlsTickets *tickets;
+    size_t n_certificates;
+    Certificate certificates[TLS_CERTIFICATES_MAX];
+};
+
+struct TlsStream {
+    SSL *ssl;
+    TlsContext *context;
+    int fd;
+    int error;  /* errno of the socket, when that broke */
+    bool ready; /* the handshake is over */
+    bool broken;
+    bool cut;        /* the socket's end was reached */
+    bool dry;        /* the last read found nothing */
+    bool began;      /* a byte has come */
+    bool plain_http; /* and looked like a method */
+    char *unsent;    /* what the socket did not take; NULL: nothing */
+    size_t unsent_n, unsent_from, unsent_capacity;
+    char why[160];
+};
+
+/* certificates.c */
+/** Loads and judges one pair. The problem says what is wrong. */
+MUST_USE Err certificate_load(Ctx *ctx, Arena *arena, const TlsCertificateFiles *files, Certificate *ret);
+void certificate_done(Certificate *certificate);
+/** Lets every connection have the certificate that fits the host it names. */
+void certificates_offer(TlsContext *context);
+
+/* tickets.c */
+void tickets_offer(TlsContext *context);
+
+/* words.c */
+/** Records a problem with OpenSSL's reason behind the words, and empties its queue of errors. ERR_INVALID. */
+Err tls_problem(Ctx *ctx, const char *format, ...) PRINTF_LIKE(2, 3);
+/** OpenSSL's latest reason: "key values mismatch (x509_cmp.c:405)"; empties the queue. "" when it has none. */
+void tls_reason(char *out, size_t size);
