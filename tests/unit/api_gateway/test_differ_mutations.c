@@ -7,6 +7,13 @@
  */
 #include "answers.h"
 
+/* Under valgrind one answer of sixteen: memory is what is looked at there, and it takes fifty times as long. */
+#ifdef USHER_VALGRIND
+enum { ONE_OF = 16 };
+#else
+enum { ONE_OF = 1 };
+#endif
+
 typedef struct Altered {
     Json *parent, *node;
     Arena *arena;
@@ -269,7 +276,8 @@ static void alter(const Recorded *recorded, Arena *arena) {
     if (recorded->status == 0 || map_get(seen, key) != NULL || recorded->answer.n > 16384)
         return;
     assert_int_equal(map_put(seen, key, seen, NULL), ERR_OK);
-    bodies_n++;
+    if (bodies_n++ % ONE_OF != 0)
+        return;
     Answer answer = answer_of(recorded, arena);
     Comparison same = compare(arena, route, &answer, NULL, &answer); /* also learns that ids are themselves */
     assert_int_equal(same.n, 0);
@@ -285,7 +293,7 @@ static void every_alteration_is_reported(void **state) {
     differ.ids = id_pairs_new(10000);
     size_t n = recordings_each(alter);
     print_message("%zu exchanges, %zu different answers, %zu alterations\n", n, bodies_n, altered_n);
-    assert_true(n > 800 && bodies_n > 300 && altered_n > 20000);
+    assert_true(n > 800 && bodies_n > 300 && altered_n > 20000 / ONE_OF / 2);
     id_pairs_free(differ.ids);
     arena_free(seen_arena);
 }
