@@ -53,7 +53,7 @@ static void ids_are_learnt_and_then_bind(void **state) {
     Comparison against = compared(TICKETS, SEATS(A, B), SEATS(B, A));
     assert_int_equal(against.real, 1);
     assert_int_equal(against.first->kind, DIFFERS_ID);
-    assert_string_equal(against.first->pointer.p, "/*/Id");
+    assert_true(str_eq_c(against.first->pointer, "/*/Id"));
     Str text;
     assert_int_equal(id_pairs_translate(differ.ids, arena, STR("/events/x/tickets/" A "?t=" B "&u=" C), &text), ERR_OK);
     assert_true(str_eq_c(text, "/events/x/tickets/" B "?t=" C "&u=" C));

@@ -244,7 +244,8 @@ static void idle_and_slow_connections_end(void **state) {
 
     client = h2_connect(wire_connect(&wire), false, 65535); /* a body that does not come */
     int32_t id = h2_ask(client, "POST", "/echo", STR("x"), "100-continue");
-    client->answers[id].sending.n = 1 << 30;
+    static const char more_than_the_window[1 << 20];
+    client->answers[id].sending = (Str){more_than_the_window, sizeof more_than_the_window};
     nghttp2_session_set_local_window_size(client->ng, NGHTTP2_FLAG_NONE, 0, 65535);
     (void)h2_turn(client, 0);
     h2_close(client);
