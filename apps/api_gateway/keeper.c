@@ -187,7 +187,6 @@ static CO_FN void follow_co(Ctx *ctx, void *arg) {
     Shadow *shadow = arg;
     Keeper *keeper = &shadow->keeper;
     int64_t load_at_ms = 0, alive_at_ms = 0;
-    bool pairs_loaded = false;
     for (;;) {
         bool news = false, paused = is_first(shadow) && look_at_pauses(shadow, &news);
         int64_t now_ms = clock_mono_ms();
@@ -195,8 +194,8 @@ static CO_FN void follow_co(Ctx *ctx, void *arg) {
             keeper->notified = false;
             bool loaded =
                 load_expected(shadow, ctx) == ERR_OK && (!is_first(shadow) || load_stages(shadow, ctx) == ERR_OK);
-            pairs_loaded = pairs_loaded || (loaded && load_pairs(shadow, ctx) == ERR_OK);
-            load_at_ms = clock_mono_ms() + (loaded ? POLL_MS : SECOND_MS);
+            shadow->pairs_known = shadow->pairs_known || (loaded && load_pairs(shadow, ctx) == ERR_OK);
+            load_at_ms = clock_mono_ms() + (loaded && shadow->pairs_known ? POLL_MS : SECOND_MS);
             continue;
         }
         if (is_first(shadow) && (news || now_ms >= alive_at_ms)) {

@@ -5,7 +5,7 @@
 #include "base/heap.h"
 #include "runtime/log.h"
 
-enum { RECORD_MAX = 512 * 1024, JOB_BYTES = 16 << 20, WATCH_MS = 1000, PAIRS_MAX = 200000 };
+enum { RECORD_MAX = 512 * 1024, JOB_BYTES = 16 << 20, WATCH_MS = 1000, KNOWN_POLL_MS = 20, PAIRS_MAX = 200000 };
 
 void shadow_slot_free(Shadow *shadow) {
     shadow->active--;
@@ -39,6 +39,9 @@ static CO_FN void take_co(Ctx *ctx, void *arg) {
     Shadow *shadow = arg;
     int fd = board_wake_fd(shadow->options.board, shadow->options.shadow);
     (void)ctx;
+    while (!shadow->pairs_known)
+        if (co_sleep(KNOWN_POLL_MS) != ERR_OK)
+            return;
     for (;;) {
         Err err = ERR_OK;
         if (shadow->active >= shadow->options.concurrency) {

@@ -24,6 +24,7 @@ struct Shadow {
     Differ differ;
     Arena *expected_arenas[2]; /* the list in use, and the one before, which a comparison may still name */
     int expected_at;
+    bool pairs_known; /* nothing is compared before: it would learn what contradicts them */
     int64_t active, rechecks;
     Wait slot; /* the dispatcher waits here for one of `active` to end */
     bool slot_wanted;

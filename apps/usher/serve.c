@@ -279,7 +279,9 @@ static Err open_listeners(const Settings *settings) {
         TRY(listeners_open("http", settings->listen, "LISTEN", http_workers, arena));
     if (observe_process_count(settings) > 0)
         TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
-    TRY(gateway_role_prepare(settings, count_of(settings, "gateway", settings->gateway_workers), arena));
+    int gateways = count_of(settings, "gateway", settings->gateway_workers);
+    TRY(shadow_role_prepare(settings, gateways));
+    TRY(gateway_role_prepare(settings, gateways, arena));
     size_t closed = heirlooms_close_untaken();
     if (closed > 0)
         LOG_I(NULL, "sockets that nobody here wants were closed", F_INT("sockets", (int64_t)closed));
