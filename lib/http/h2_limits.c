@@ -73,10 +73,7 @@ bool h2_noise(H2Session *session) {
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
-/* nghttp2 1.52 frees a frame twice after some refused allocations (in nghttp2_session_mem_send, behind
- * nghttp2_submit_data): it never hears of one. What is refused is asked for once more, and then the worker ends, to be
- * restarted; limits keep its sessions small. nghttp2 resizes without telling the old size, which heap_realloc wants: it
- * stands in front. */
+/* nghttp2 resizes without telling the old size, which heap_realloc wants: it stands in front. */
 typedef union Prefix {
     size_t size;
     max_align_t align;
@@ -88,8 +85,7 @@ static void *take(size_t size, void *data) {
         return NULL;
     Prefix *prefix = heap_alloc(sizeof(Prefix) + size);
     if (prefix == NULL)
-        prefix = heap_alloc(sizeof(Prefix) + size);
-    ASSERT(prefix != NULL);
+        return NULL;
     prefix->size = size;
     return prefix + 1;
 }
@@ -109,8 +105,7 @@ static void *resize(void *p, size_t size, void *data) {
     Prefix *prefix = (Prefix *)p - 1;
     Prefix *moved = heap_realloc(prefix, sizeof(Prefix) + prefix->size, sizeof(Prefix) + size);
     if (moved == NULL)
-        moved = heap_realloc(prefix, sizeof(Prefix) + prefix->size, sizeof(Prefix) + size);
-    ASSERT(moved != NULL);
+        return NULL;
     moved->size = size;
     return moved + 1;
 }
