@@ -48,7 +48,7 @@ static void check_upstreams(const GatewayConfig *config, Buf *mistakes) {
                 config_mistake(mistakes, config->file, &upstream->at, "upstream \"%.*s\": \"%.*s\": %s",
                                STR_ARG(upstream->name), STR_ARG(upstream->urls.p[j]), why);
         bool check_fits = upstream->check.p == NULL || (upstream->check.n > 0 && upstream->check.p[0] == '/');
-        for (size_t j = 0; j < upstream->check.n; j++)
+        for (size_t j = 0; upstream->check.p != NULL && j < upstream->check.n; j++)
             check_fits = check_fits && upstream->check.p[j] > ' ' && upstream->check.p[j] < 0x7f;
         if (!check_fits)
             config_mistake(mistakes, config->file, &upstream->at,

@@ -264,13 +264,13 @@ CO_FN static Err dead_show(BusCall *bus, Ctx *ctx) {
 CO_FN static Err move_all(BusCall *bus, Ctx *ctx, bool retry) {
     Transport *transport = bus->app.transport;
     const DeadOps *dead = transport->ops->dead;
-    DeadLetter *letters;
-    size_t n, moved = 0;
+    DeadLetter *letters = NULL;
+    size_t n = 0, moved = 0;
     if (bus->call->argument_count < 3 && !option_flag(bus->call, "all"))
         return ctx_problem(ctx, ERR_REFUSED, NULL, "name letters, or say --all (with --queue, --reason)");
     TRY(chosen(bus, ctx, false, GROUP_MAX, &letters, &n));
     for (size_t at = 0; at < n; at += RETRY_BATCH) {
-        size_t done;
+        size_t done = 0;
         TRY((retry ? dead->retry : dead->discard)(transport, letters + at, MIN_OF((size_t)RETRY_BATCH, n - at), &done));
         moved += done;
     }

@@ -33,8 +33,8 @@ static const char *const EXPLAINED[DIFFERENCE_KIND_COUNT] = {
     [DIFFERS_MISSING] = "The new side lacks a member or an element.",
     [DIFFERS_EXTRA] = "The new side has a member or an element that the old one lacks.",
     [DIFFERS_ID] =
-        "An id differs. Either ids of that kind must be the same on both sides (SHADOW_LEARN_IDS names those "
-        "that may not be), or it stands for another one already.",
+        ("An id differs. Either ids of that kind must be the same on both sides (SHADOW_LEARN_IDS names those "
+         "that may not be), or it stands for another one already."),
 };
 
 static int bad_use(Invocation *call, const char *text) {

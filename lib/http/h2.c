@@ -35,12 +35,13 @@ static nghttp2_session *session_open(H2Session *session) {
     return ng;
 }
 
+/* NO_RFC7540_PRIORITIES is not announced: with it nghttp2 1.52 queues bodies in a way that frees one twice when memory
+ * is refused. */
 static bool settings_submit(const H2Session *session, const HttpLimits *limits) {
     const nghttp2_settings_entry entries[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)limits->streams_max},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)limits->headers_total_max},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     return nghttp2_submit_settings(session->ng, NGHTTP2_FLAG_NONE, entries, ARRAY_LEN(entries)) == 0 &&
            nghttp2_session_set_local_window_size(session->ng, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW) == 0;
@@ -157,7 +158,7 @@ void h2_input(HttpConnection *conn) {
 
 bool h2_frame(HttpConnection *conn) {
     H2Session *session = conn->h2;
-    while (nghttp2_session_want_write(session->ng) != 0) {
+    while (!conn->dead && nghttp2_session_want_write(session->ng) != 0) {
         if (!output_room(conn, H2_FRAME_ROOM) || conn->out->capacity - block_length(conn->out) < H2_FRAME_ROOM)
             return true;
         const uint8_t *bytes;

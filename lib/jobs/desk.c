@@ -92,7 +92,7 @@ static Err act(const JobDesk *desk, const Statement *query, int n, const char *c
 
 /* Nothing was changed: is it not there, or past changing? */
 static Err explain(const JobDesk *desk, Id id, const char *what) {
-    PGresult *rows;
+    PGresult *rows = NULL;
     TRY(desk_show(desk, id, &rows));
     Str state = arena_str(desk->ctx->arena, str_c(PQgetvalue(rows, 0, 3)));
     PQclear(rows);

@@ -23,10 +23,10 @@ static const char *method_name(const Request *req) {
 /* "500" and such, living for ever: labels are known by their address. */
 static const char *status_text(int status) {
     static char texts[1000][4];
-    if (status > 999)
+    if (status < 0 || status > 999)
         return NULL;
     if (texts[status][0] == '\0')
-        (void)snprintf(texts[status], sizeof texts[status], "%d", status);
+        (void)snprintf(texts[status], sizeof texts[status], "%u", (unsigned)status % 1000);
     return texts[status];
 }
 

@@ -123,7 +123,7 @@ def is_instrumented():
 def test_every_role_is_confined(cluster):
     with Service(cluster, env={"HTTP_WORKERS": "2"}) as server:
         workers = server.workers()
-        assert workers.keys() == {"http", "relay", "consume", "telemetry"}
+        assert workers.keys() == {"http", "relay", "consume", "jobs", "telemetry"}
         for pid in [pid for pids in workers.values() for pid in pids]:
             status = status_of(pid)
             assert status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0

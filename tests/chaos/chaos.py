@@ -281,7 +281,8 @@ class World:
         fault = self.rng.choices([f for f, _ in self.FAULTS], [w for _, w in self.FAULTS])[0]
         try:
             name = fault(self)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):  # our own connection was among those thrown out
+        # Our own connection was among those thrown out, or the victim was gone before we came.
+        except (ProcessLookupError, psycopg2.OperationalError, psycopg2.InterfaceError):
             wait_for(self.cluster.answers, 60, "Postgres to answer")
             name = f"{fault.__name__}, half done"
         self.table[name] = self.table.get(name, 0) + 1

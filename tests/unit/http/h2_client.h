@@ -13,6 +13,7 @@ enum { H2_STREAMS_MAX = 300 };
 typedef struct H2Answer {
     int status;
     bool ended, closed;
+    bool stalls;   /* its body is never sent */
     uint32_t code; /* when closed */
     Buf body;
     Str sending; /* of the request's body */
@@ -70,6 +71,8 @@ static inline ssize_t h2_on_ask(nghttp2_session *ng, int32_t id, uint8_t *out, s
     (void)ng;
     (void)source;
     H2Answer *answer = &((H2Client *)data)->answers[id];
+    if (answer->stalls)
+        return NGHTTP2_ERR_DEFERRED;
     size_t taken = MIN_OF(n, answer->sending.n);
     memcpy(out, answer->sending.p, taken);
     answer->sending = str_slice(answer->sending, taken, answer->sending.n);

@@ -169,7 +169,7 @@ static void resets_reach_handlers(void **state) {
     (void)h2_await(client, h2_ask(client, "GET", "/go", NO_BODY, NULL));
     wire_await_stats(&wire, "committed=1 "); /* what commits goes on */
     int32_t half = h2_ask(client, "POST", "/echo", STR("x"), "100-continue");
-    client->answers[half].sending = NO_BODY; /* never sent … */
+    client->answers[half].stalls = true;
     nghttp2_submit_rst_stream(client->ng, NGHTTP2_FLAG_NONE, half, NGHTTP2_CANCEL);
     assert_int_equal(h2_await(client, h2_ask(client, "GET", "/hello", NO_BODY, NULL))->status, 200);
     wire_await_stats(&wire, "in_flight=1 ");
@@ -244,7 +244,7 @@ static void idle_and_slow_connections_end(void **state) {
 
     client = h2_connect(wire_connect(&wire), false, 65535); /* a body that does not come */
     int32_t id = h2_ask(client, "POST", "/echo", STR("x"), "100-continue");
-    client->answers[id].sending.n = 1 << 30;
+    client->answers[id].stalls = true;
     nghttp2_session_set_local_window_size(client->ng, NGHTTP2_FLAG_NONE, 0, 65535);
     (void)h2_turn(client, 0);
     h2_close(client);
