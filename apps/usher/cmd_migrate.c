@@ -133,6 +133,10 @@ static Err run_one(Invocation *call, size_t subcommand, const Settings *settings
     PGconn *conn = NULL;
     if (SUBCOMMANDS[subcommand].needs_database) {
         Str url = settings_database_url(settings, context->database_env);
+        if (url.n == 0)
+            return ctx_problem(call->ctx, ERR_INVALID, context->database_env,
+                               "no database for the %s context: set DATABASE_URL or %s", context->name,
+                               context->database_env);
         TRY(pg_sync_connect(call->ctx, url, (Str){NULL, 0}, &conn));
     }
     Err err = SUBCOMMANDS[subcommand].run(call, context, conn, report);

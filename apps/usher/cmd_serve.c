@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 
+#include "api_gateway/api_gateway.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 #include "usher/dev_data.h"
@@ -17,7 +18,7 @@ const Option OPTIONS_serve[] = {
 static bool has_databases(const Settings *settings) {
     for (const Context *const *context = CONTEXTS; *context != NULL; context++) {
         Str url = settings_database_url(settings, (*context)->database_env);
-        if (url.p != NULL && url.n > 0)
+        if ((url.p != NULL && url.n > 0) || *context == &GATEWAY_CONTEXT) /* a gateway does without */
             continue;
         err_printf("no database for the %s context: set DATABASE_URL (or %s), or try `usher dev`\n", (*context)->name,
                    (*context)->database_env);

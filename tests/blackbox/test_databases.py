@@ -9,7 +9,7 @@ import pytest
 from conftest import BINARY, wait_for
 from faultlib import Cluster, Serve
 
-CONTEXTS = ("events", "users", "tickets", "bus", "jobs")
+CONTEXTS = ("events", "users", "tickets", "bus", "jobs", "gateway")
 
 
 def url(cluster, context, user="usher"):
@@ -58,7 +58,7 @@ def test_the_contexts_share_nothing_but_messages(cluster, server):
     assert answer.status == 204
     assert [t["Id"] for t in server.get(f"/events/{event}/tickets/user/{user}").json()] == [seats[0]["Id"]]
     for context in CONTEXTS:
-        schemas = run_in(url(cluster, context), "SELECT nspname FROM pg_namespace WHERE nspname IN ('events', 'users', 'tickets', 'bus', 'jobs')")
+        schemas = run_in(url(cluster, context), "SELECT nspname FROM pg_namespace WHERE nspname IN ('events', 'users', 'tickets', 'bus', 'jobs', 'gateway')")
         assert schemas == [(context,)]
 
 

@@ -10,7 +10,7 @@ from conftest import wait_for
 from faultlib import Cluster, Serve
 
 API = "application/vnd.api+json"
-CLIENTS, REQUESTS = 6, 12
+CLIENTS, REQUESTS = 6, 80
 
 
 @pytest.fixture(scope="module")
