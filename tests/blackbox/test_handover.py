@@ -331,26 +331,31 @@ def started_successor(server):
 def test_the_successor_is_killed_at_random_moments(cluster):
     """Before it serves: the old one goes on. After: it is as any supervisor killed, and somebody starts usher again."""
     rng = seeded()
-    with Service(cluster) as server, Load(server) as load:
-        for round_number in range(4):
-            load.go_on(rng.randrange(1, 15))
-            successor = started_successor(server)
-            server.seen.update(family(successor))
-            server.note()
-            if round_number:
-                load.go_on(rng.randrange(1, 3))
-            processes = family(successor)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(successor, signal.SIGKILL)
-            server.seen.update(processes)
-            wait_gone(processes, "the successor and its workers")
-            if server.lines(f'"handed over","pid":{server.pid}'):
-                wait_gone(server.seen, "the predecessor, which only drained")
-                server.process.wait(30)
-                server.start()
-            load.go_on(10)
-    assert load.statuses() <= {201, 503, None}, load.bodies
-    check_books(server, load)
+    with Service(cluster) as server:
+        with Load(server) as load:
+            kill_successors(server, load, rng)
+        assert load.statuses() <= {201, 503, None}, load.bodies
+        check_books(server, load)
+
+
+def kill_successors(server, load, rng):
+    for round_number in range(4):
+        load.go_on(rng.randrange(1, 15))
+        successor = started_successor(server)
+        server.seen.update(family(successor))
+        server.note()
+        if round_number:
+            load.go_on(rng.randrange(1, 3))
+        processes = family(successor)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(successor, signal.SIGKILL)
+        server.seen.update(processes)
+        wait_gone(processes, "the successor and its workers")
+        if server.lines(f'"handed over","pid":{server.pid}'):
+            wait_gone(server.seen, "the predecessor, which only drained")
+            server.process.wait(30)
+            server.start()
+        load.go_on(10)
 
 
 def test_the_predecessor_is_killed_while_its_successor_starts(cluster, tmp_path):
