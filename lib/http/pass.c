@@ -162,7 +162,8 @@ CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer 
         TRY(tunnel_open(ex));
     /* A body that is still unread might not be read before the end, and the head goes out now: the connection
      * closes. */
-    bool close = res->close || !ex->keep_alive || conn->server->draining || !ex->body_ended || kind == BODY_UNTIL_CLOSE;
+    bool close =
+        res->close || !ex->keep_alive || connection_ends_with(conn, ex) || !ex->body_ended || kind == BODY_UNTIL_CLOSE;
     Buf head = buf_new(req->ctx->arena, answer->lines.n + res->head.n + 512);
     buf_reserve(&head, answer->lines.n + res->head.n + 128);
     status_line(answer, &head);

@@ -400,3 +400,17 @@ def test_hand_over_with_thousands_of_idle_connections(cluster):
                 s.close()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_gateway_and_what_is_behind_it_hand_over_together(cluster):
+    """Both are the same usher here: the gateway's clients see nothing, though its connections to the server behind it end as well."""
+    front = free_port()
+    server = Service(cluster, env={"ROLES": "http,relay,consume,gateway", "GATEWAY_LISTEN": f"127.0.0.1:{front}"})
+    server.env["LEGACY_URL"] = f"http://127.0.0.1:{server.port}"
+    with server:
+        with LoadGenerator(front) as load:
+            load.go_on(100)
+            for _ in range(2):
+                server.hand_over()
+                load.go_on(100)
+        assert load.failures == []
