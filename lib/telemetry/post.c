@@ -8,12 +8,10 @@
 #include "telemetry/post.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include "base/heap.h"
+#include "runtime/lookup.h"
 
 enum { HEAD_MAX = 16 * 1024, BODY_KEPT_MAX = 64 * 1024, RETRY_AFTER_MAX_S = 60 };
 
@@ -21,51 +19,6 @@ void post_close(Poster *poster) {
     if (poster->fd >= 0)
         close(poster->fd);
     poster->fd = -1;
-}
-
-/* --- looking up the name ------------------------------------------------------------------------------------------ */
-
-/* Outlives who asked: a lookup in libuv's thread cannot be stopped. */
-typedef struct Lookup {
-    uv_getaddrinfo_t request;
-    Wait *wait; /* NULL: nobody waits any more */
-    struct addrinfo *found;
-    bool finished;
-} Lookup;
-
-static void on_found(uv_getaddrinfo_t *request, int status, struct addrinfo *found) {
-    Lookup *lookup = request->data;
-    if (lookup->wait == NULL) {
-        uv_freeaddrinfo(found);
-        heap_free(lookup);
-        return;
-    }
-    lookup->found = found;
-    lookup->finished = true;
-    wait_wake(lookup->wait, status == 0 ? ERR_OK : ERR_UNAVAILABLE);
-}
-
-static CO_FN Err look_up(const char *host, const char *port, int64_t deadline_ms, struct addrinfo **ret) {
-    Lookup *lookup = HEAP_NEW(Lookup);
-    Wait wait = {0};
-    if (lookup == NULL)
-        return ERR_NO_MEMORY;
-    lookup->wait = &wait;
-    lookup->request.data = lookup;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    if (uv_getaddrinfo(loop_uv(loop_current()), &lookup->request, on_found, host, port, &hints) != 0) {
-        heap_free(lookup);
-        return ERR_UNAVAILABLE;
-    }
-    Err err = co_wait(&wait, deadline_ms);
-    if (!lookup->finished) {
-        lookup->wait = NULL;
-        (void)uv_cancel((uv_req_t *)&lookup->request);
-        return err;
-    }
-    *ret = lookup->found;
-    heap_free(lookup);
-    return err;
 }
 
 /* --- connecting --------------------------------------------------------------------------------------------------- */
@@ -91,14 +44,14 @@ static CO_FN Err connect_to(Poster *poster, Ctx *ctx, const CollectorUrl *url, i
     struct addrinfo *found = NULL;
     if (host.p == NULL || port.p == NULL)
         return ERR_NO_MEMORY;
-    TRY(look_up(host.p, port.p, deadline_ms, &found));
+    TRY(lookup_host(host.p, port.p, deadline_ms, &found));
     Err err = ERR_UNAVAILABLE;
     for (const struct addrinfo *info = found; info != NULL; info = info->ai_next) {
         err = connect_one(poster, info, deadline_ms);
         if (err == ERR_OK || err == ERR_TIMEOUT || err == ERR_CANCELLED)
             break;
     }
-    uv_freeaddrinfo(found);
+    lookup_free(found);
     return err;
 }
 
