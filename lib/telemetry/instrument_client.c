@@ -5,30 +5,10 @@
  * One attribute of ours, usher.backend, says which side it was, on the client's metric as on the server's: so both
  * sides stand on one panel.
  */
-#include <stdio.h>
-
 #include "http/router.h"
 #include "telemetry/instrument.h"
+#include "telemetry/instrument_words.h"
 #include "telemetry/metrics.h"
-
-static const char *method_name(const Request *req) {
-    static const char *const names[] = {[METHOD_OTHER] = "_OTHER",
-#define METHOD_NAME(name) [METHOD_##name] = #name,
-                                        HTTP_METHODS(METHOD_NAME)
-#undef METHOD_NAME
-    };
-    return names[req->method];
-}
-
-/* "500" and such, living for ever: labels are known by their address. */
-static const char *status_text(int status) {
-    static char texts[1000][4];
-    if (status < 0 || status > 999)
-        return NULL;
-    if (texts[status][0] == '\0')
-        (void)snprintf(texts[status], sizeof texts[status], "%u", (unsigned)status % 1000);
-    return texts[status];
-}
 
 void telemetry_client_begin(Ctx *ctx, Span *span) {
     span_begin(ctx, span);

@@ -8,34 +8,9 @@
  */
 #include "http/router.h"
 #include "telemetry/instrument.h"
+#include "telemetry/instrument_words.h"
 #include "telemetry/span.h"
 #include "telemetry/state.h"
-
-static const char SCHEME[] = "http";
-
-/* Known methods by their name, others as the conventions want. */
-static const char *method_name(const Request *req) {
-    static const char *const names[] = {[METHOD_OTHER] = "_OTHER",
-#define METHOD_NAME(name) [METHOD_##name] = #name,
-                                        HTTP_METHODS(METHOD_NAME)
-#undef METHOD_NAME
-    };
-    return names[req->method];
-}
-
-/* "404" and such, living for ever: labels are known by their address. */
-static const char *status_text(int status) {
-    static char texts[1000][4];
-    if (status < 100 || status > 999)
-        return NULL;
-    if (texts[status][0] == '\0')
-        (void)snprintf(texts[status], sizeof texts[status], "%d", status);
-    return texts[status];
-}
-
-static const char *protocol_version(const Request *req) {
-    return req->minor == 0 ? "1.0" : "1.1";
-}
 
 static const char *error_type(int status) {
     if (status == 0)
@@ -54,7 +29,8 @@ static void on_begin(const Request *req) {
         bool take = telemetry_samples(trace, continued(trace));
         trace->flags = (uint8_t)((trace->flags & ~TRACE_SAMPLED) | (take ? TRACE_SAMPLED : 0));
     }
-    metric_add(METRIC_HTTP_ACTIVE, 1, LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", SCHEME, 0}));
+    metric_add(METRIC_HTTP_ACTIVE, 1,
+               LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", url_scheme(req), 0}));
 }
 
 /* "GET /events/{id}": never the path itself, of which there is no end. */
@@ -98,7 +74,7 @@ static void write_span(const Request *req, const Response *res, int64_t began_ns
         span_text("http.request.method_original", req->method_text);
     span_text("url.path", str_cut(&path, '?'));
     span_text("url.query", req->query);
-    span_text("url.scheme", str_c(SCHEME));
+    span_text("url.scheme", str_c(url_scheme(req)));
     if (req->route != NULL)
         span_text("http.route", str_c(req->route->pattern));
     if (res->status != 0)
@@ -115,10 +91,10 @@ static void write_span(const Request *req, const Response *res, int64_t began_ns
 
 static void on_end(const Request *req, const Response *res, int64_t began_ns) {
     const char *method = method_name(req), *failed = error_type(res->status);
-    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0}));
+    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", method, 0}, {"url.scheme", url_scheme(req), 0}));
     int64_t ended_ns = clock_mono_ns();
     metric_record(METRIC_HTTP_DURATION, ended_ns - began_ns,
-                  LABELS({"http.request.method", method, 0}, {"url.scheme", SCHEME, 0},
+                  LABELS({"http.request.method", method, 0}, {"url.scheme", url_scheme(req), 0},
                          {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
                          {res->status == 0 ? NULL : "http.response.status_code", NULL, res->status},
                          {failed == NULL ? NULL : "error.type", failed, 0},
@@ -130,7 +106,7 @@ static void on_end(const Request *req, const Response *res, int64_t began_ns) {
 
 static void on_refused(int status) {
     metric_record(METRIC_HTTP_DURATION, 0,
-                  LABELS({"http.request.method", "_OTHER", 0}, {"url.scheme", SCHEME, 0},
+                  LABELS({"http.request.method", "_OTHER", 0}, {"url.scheme", "http", 0},
                          {"http.response.status_code", NULL, status}, {"error.type", status_text(status), 0}));
 }
 
