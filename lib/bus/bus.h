@@ -209,7 +209,7 @@ typedef struct TransportOps {
      *  it. The pipeline outlives the transport. */
     Err (*declare)(Transport *transport, const Pipeline *pipeline);
     const DeadOps *dead;
-    /** All queues that the transport knows; *ret in the coroutine's arena. NULL: cannot tell. */
+    /** All queues that the transport knows; *ret in the coroutine's arena. */
     CO_FN Err (*status)(Transport *transport, QueueState **ret, size_t *ret_n);
 } TransportOps;
 struct Transport {

@@ -100,3 +100,8 @@ def test_man_page_is_clean_roff():
 def test_completion_completes():
     script = f"source {ROOT}/deploy/usher.bash-completion; COMP_WORDS=(usher mi); COMP_CWORD=1; _usher; echo ${{COMPREPLY[@]}}"
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout.strip() == "migrate"
+
+
+def test_the_dead_of_rabbitmq_are_said_to_be_elsewhere():
+    done = run("bus", "dead", "list", env={"AMQP_URL": "amqp://127.0.0.1:1/", "DATABASE_URL": "postgresql:///x"})
+    assert done.returncode == 2 and "NAME_error" in done.stderr
