@@ -9,7 +9,7 @@
  * its text.
  */
 #include "bus/bus.h"
-#include "json/json.h"
+#include "resource/value_json.h"
 
 /* A name as long as the longest body that is taken (30,000,000 bytes) fits; what is longer must be refused here, in the
  * action, because further on it could only block the queue. */
@@ -18,78 +18,15 @@
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static void write_decimal(JsonWriter *w, const MessageField *field, Decimal value) {
-    if (field->form != FORM_DECIMAL_STRING) {
-        json_write_decimal(w, value);
-        return;
-    }
-    char text[DECIMAL_TEXT_MAX];
-    json_write_string(w, (Str){text, decimal_format(value, text)});
-}
-
-static void write_id(JsonWriter *w, const MessageField *field, const void *at) {
-    if (!field->optional) {
-        json_write_id(w, *(const Id *)at);
-        return;
-    }
-    const OptId *id = at;
-    if (id->present)
-        json_write_id(w, id->value);
-    else
-        json_write_null(w);
-}
-
-static void write_instant(JsonWriter *w, const MessageField *field, const void *at) {
-    if (!field->optional) {
-        json_write_instant(w, *(const Instant *)at);
-        return;
-    }
-    const OptInstant *instant = at;
-    if (instant->present)
-        json_write_instant(w, instant->value);
-    else
-        json_write_null(w);
-}
-
 static void write_field(JsonWriter *w, const MessageField *field, const void *message) {
     const void *at = (const char *)message + field->offset;
-    switch (field->type) {
-    case TYPE_BOOL:
-        json_write_bool(w, *(const bool *)at);
-        return;
-    case TYPE_INT16:
-        json_write_i64(w, *(const int16_t *)at);
-        return;
-    case TYPE_INT32:
-        json_write_i64(w, *(const int32_t *)at);
-        return;
-    case TYPE_INT64:
-        json_write_i64(w, *(const int64_t *)at);
-        return;
-    case TYPE_TEXT:
-        json_write_string(w, *(const Str *)at);
-        return;
-    case TYPE_ID:
-        write_id(w, field, at);
-        return;
-    case TYPE_DECIMAL:
-        write_decimal(w, field, *(const Decimal *)at);
-        return;
-    case TYPE_INSTANT:
-        write_instant(w, field, at);
-        return;
-    case TYPE_JSON: {
-        Str json = ((const JsonText *)at)->text;
-        if (json.p == NULL)
-            json_write_null(w);
-        else
-            json_write_raw(w, json);
-        return;
-    }
-    case TYPE_NONE:
-        break;
-    }
-    ASSERT(field->type != TYPE_NONE);
+    char text[DECIMAL_TEXT_MAX];
+    if (field->type == TYPE_DECIMAL && field->form == FORM_DECIMAL_STRING)
+        json_write_string(w, (Str){text, decimal_format(*(const Decimal *)at, text)});
+    else if (value_is_absent(field->type, field->optional, at))
+        json_write_null(w);
+    else
+        value_to_json(w, field->type, at);
 }
 
 Err message_encode(const MessageType *type, const void *message, Arena *arena, Str *ret) {
@@ -114,73 +51,18 @@ Err message_announce(Member *member, const MessageType *type, const void *messag
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static Err refuse(Ctx *ctx, const MessageField *field, const char *why) {
-    return ctx_problem(ctx, ERR_INVALID, field->name, "The message's %s %s.", field->name, why);
+static ValuePlace place_of(Ctx *ctx, const MessageField *field) {
+    return (ValuePlace){ctx, "The message's", field->name};
 }
 
-/* System.Text.Json takes an integer only as plain digits: 3.0 and 3e0 are no integers, nor is "3". */
-static Err read_integer(Ctx *ctx, const MessageField *field, const JsonReader *r, int64_t min, int64_t max,
-                        int64_t *ret) {
-    if (r->token != JSON_NUMBER)
-        return refuse(ctx, field, "is not a number");
-    Str digits = r->lexeme;
-    bool negative = digits.n > 0 && digits.p[0] == '-';
-    if (negative)
-        digits = str_slice(digits, 1, digits.n);
-    uint64_t magnitude;
-    Err err = str_to_u64(digits, negative ? (uint64_t)max + 1 : (uint64_t)max, &magnitude);
-    if (err == ERR_SYNTAX)
-        return refuse(ctx, field, "is not a whole number");
-    if (err != ERR_OK)
-        return refuse(ctx, field, "is out of range");
-    *ret = negative ? (magnitude > (uint64_t)INT64_MAX ? INT64_MIN : -(int64_t)magnitude) : (int64_t)magnitude;
-    ASSERT(*ret >= min && *ret <= max);
-    return ERR_OK;
-}
-
-static Err read_string(Ctx *ctx, const MessageField *field, const JsonReader *r, Str *ret) {
-    if (r->token != JSON_STRING)
-        return refuse(ctx, field, "is not a string");
-    Err err = json_string(r, ctx->arena, ret);
-    return err == ERR_SYNTAX ? refuse(ctx, field, "is not well-formed text") : err;
-}
-
-static Err read_id(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text = {0};
-    Id id;
-    TRY(read_string(ctx, field, r, &text));
-    if (id_parse(text, ID_FORM_D, &id) != ERR_OK)
-        return refuse(ctx, field, "is not a UUID");
-    if (field->optional)
-        *(OptId *)at = (OptId){.value = id, .present = true};
-    else
-        *(Id *)at = id;
-    return ERR_OK;
-}
-
-static Err read_instant(Ctx *ctx, const MessageField *field, const JsonReader *r, void *at) {
-    Str text = {0};
-    Instant instant;
-    TRY(read_string(ctx, field, r, &text));
-    if (instant_parse(text, &instant) != ERR_OK)
-        return refuse(ctx, field, "is not a date and time");
-    if (field->optional)
-        *(OptInstant *)at = (OptInstant){.value = instant, .present = true};
-    else
-        *(Instant *)at = instant;
-    return ERR_OK;
-}
-
-static Err read_decimal(Ctx *ctx, const MessageField *field, const JsonReader *r, Decimal *ret) {
+/* The old decimal converter writes strings and reads both. */
+static Err read_decimal(const ValuePlace *place, const JsonReader *r, Decimal *ret) {
     Str text = r->lexeme;
     if (r->token == JSON_STRING)
-        TRY(read_string(ctx, field, r, &text));
+        TRY(value_text_from_json(place, r, &text));
     else if (r->token != JSON_NUMBER)
-        return refuse(ctx, field, "is not a number");
-    Err err = decimal_parse(text, ret);
-    if (err == ERR_LIMIT)
-        return refuse(ctx, field, "is out of range");
-    return err == ERR_OK ? ERR_OK : refuse(ctx, field, "is not a number");
+        return value_refuse(place, "is not a number");
+    return value_decimal_from_text(place, text, ret);
 }
 
 /* null, where the old types had one: text, the old decimal converter (recorded: 0), whatever is declared optional. */
@@ -209,50 +91,15 @@ static size_t field_size(const MessageField *field) {
 /* The current token and, for containers, all up to its end. */
 static Err read_field(Ctx *ctx, const MessageField *field, JsonReader *r, void *message) {
     void *at = (char *)message + field->offset;
-    int64_t whole = 0;
+    ValuePlace place = place_of(ctx, field);
     if (r->token == JSON_NULL) {
         if (!null_allowed(field))
-            return refuse(ctx, field, "is null");
+            return value_refuse(&place, "is null");
         memset(at, 0, field_size(field));
         return ERR_OK;
     }
-    switch (field->type) {
-    case TYPE_BOOL:
-        if (r->token != JSON_TRUE && r->token != JSON_FALSE)
-            return refuse(ctx, field, "is neither true nor false");
-        *(bool *)at = r->token == JSON_TRUE;
-        return ERR_OK;
-    case TYPE_INT16:
-        TRY(read_integer(ctx, field, r, INT16_MIN, INT16_MAX, &whole));
-        *(int16_t *)at = (int16_t)whole;
-        return ERR_OK;
-    case TYPE_INT32:
-        TRY(read_integer(ctx, field, r, INT32_MIN, INT32_MAX, &whole));
-        *(int32_t *)at = (int32_t)whole;
-        return ERR_OK;
-    case TYPE_INT64:
-        TRY(read_integer(ctx, field, r, INT64_MIN, INT64_MAX, &whole));
-        *(int64_t *)at = whole;
-        return ERR_OK;
-    case TYPE_TEXT:
-        return read_string(ctx, field, r, at);
-    case TYPE_ID:
-        return read_id(ctx, field, r, at);
-    case TYPE_DECIMAL:
-        return read_decimal(ctx, field, r, at);
-    case TYPE_INSTANT:
-        return read_instant(ctx, field, r, at);
-    case TYPE_JSON: {
-        size_t from = r->token_at;
-        TRY(json_skip(r));
-        ((JsonText *)at)->text = str_slice(r->input, from, r->at);
-        return ERR_OK;
-    }
-    case TYPE_NONE:
-        break;
-    }
-    ASSERT(field->type != TYPE_NONE);
-    return ERR_INTERNAL;
+    return field->type == TYPE_DECIMAL ? read_decimal(&place, r, at)
+                                       : value_from_json(&place, field->type, field->optional, r, at);
 }
 
 static const MessageField *field_named(const MessageType *type, Str name) {
@@ -307,8 +154,10 @@ Err message_decode(const MessageType *type, Ctx *ctx, Str payload, void *ret) {
     for (const MessageField *field = type->fields; field->name != NULL; field++) {
         size_t index = (size_t)(field - type->fields);
         ASSERT(index < MESSAGE_FIELDS_MAX);
-        if ((seen >> index & 1) == 0 && !field->optional && !field->may_lack)
-            return refuse(ctx, field, "is missing");
+        if ((seen >> index & 1) == 0 && !field->optional && !field->may_lack) {
+            ValuePlace place = place_of(ctx, field);
+            return value_refuse(&place, "is missing");
+        }
     }
     return ERR_OK;
 }
