@@ -225,7 +225,7 @@ CO_FN static Err connect_once(AmqpClient *client) {
     char why[AMQP_ERROR_MAX] = "";
     int64_t deadline_ms = clock_mono_ms() + client->url.connection_ms;
     client->state = CLIENT_CONNECTING;
-    Err err = socket_connect(&client->socket, client->loop, &client->url, deadline_ms, why, sizeof why);
+    Err err = socket_connect(&client->socket, &client->url, deadline_ms, why, sizeof why);
     if (err != ERR_OK) {
         client_fail(client, err == ERR_TIMEOUT ? ERR_UNAVAILABLE : err, "%s", why);
         return err;

@@ -1,7 +1,5 @@
 /*
  * socket.c - connecting, reading and writing.
- *
- * The host's name is looked up in libuv's threads, so that a slow resolver does not hold the loop up.
  */
 #include "amqp/socket.h"
 
@@ -11,60 +9,9 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include "base/heap.h"
+#include "runtime/lookup.h"
 #include "tls/tls.h"
-
-/* --- looking up --------------------------------------------------------------------------------------------------- */
-
-/* On the heap, because an abandoned look-up ends later than its coroutine. */
-typedef struct Lookup {
-    uv_getaddrinfo_t request;
-    Wait *wait; /* NULL: nobody waits any more */
-    struct addrinfo *list;
-    int status;
-} Lookup;
-
-static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *list) {
-    Lookup *lookup = request->data;
-    if (lookup->wait == NULL) {
-        uv_freeaddrinfo(list);
-        heap_free(lookup);
-        return;
-    }
-    lookup->status = status;
-    lookup->list = list;
-    wait_wake(lookup->wait, ERR_OK);
-}
-
-CO_FN static Err look_up(Loop *loop, const AmqpUrl *url, int64_t deadline_ms, struct addrinfo **ret, int *ret_status) {
-    Lookup *lookup = HEAP_NEW(Lookup);
-    if (lookup == NULL)
-        return ERR_NO_MEMORY;
-    Wait wait = {0};
-    char port[8];
-    snprintf(port, sizeof port, "%d", url->port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    lookup->request.data = lookup;
-    lookup->wait = &wait;
-    *ret_status = uv_getaddrinfo(loop_uv(loop), &lookup->request, on_looked_up, url->host.p, port, &hints);
-    if (*ret_status != 0) {
-        heap_free(lookup);
-        return ERR_UNAVAILABLE;
-    }
-    Err err = co_wait(&wait, deadline_ms);
-    if (err != ERR_OK) {
-        lookup->wait = NULL;
-        (void)uv_cancel((uv_req_t *)&lookup->request);
-        return err;
-    }
-    *ret_status = lookup->status;
-    *ret = lookup->list;
-    err = lookup->status == 0 ? ERR_OK : ERR_UNAVAILABLE;
-    heap_free(lookup);
-    return err;
-}
 
 /* --- connecting --------------------------------------------------------------------------------------------------- */
 
@@ -95,19 +42,21 @@ CO_FN static Err connect_to(const struct addrinfo *address, int64_t deadline_ms,
     return ERR_OK;
 }
 
-CO_FN static Err tcp_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why,
-                             size_t room) {
+CO_FN static Err tcp_connect(AmqpSocket *s, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
     struct addrinfo *list = NULL;
-    int status = 0, failed = 0;
-    Err err = look_up(loop, url, deadline_ms, &list, &status);
+    const char *unknown = NULL;
+    int failed = 0;
+    char port[8];
+    snprintf(port, sizeof port, "%d", url->port);
+    Err err = lookup_host(url->host.p, port, deadline_ms, &list, &unknown);
     if (err != ERR_OK) {
-        snprintf(why, room, "host %.*s: %s", STR_ARG(url->host), status != 0 ? uv_strerror(status) : err_name(err));
+        snprintf(why, room, "host %.*s: %s", STR_ARG(url->host), unknown != NULL ? unknown : err_name(err));
         return err;
     }
     err = ERR_UNAVAILABLE;
     for (const struct addrinfo *at = list; at != NULL && err != ERR_OK && err != ERR_CANCELLED; at = at->ai_next)
         err = connect_to(at, deadline_ms, &s->fd, &failed);
-    uv_freeaddrinfo(list);
+    lookup_free(list);
     if (err != ERR_OK)
         snprintf(why, room, "%.*s:%d: %s", STR_ARG(url->host), url->port,
                  err == ERR_TIMEOUT ? "no answer in time" : strerror(failed));
@@ -136,9 +85,9 @@ CO_FN static Err tls_connect(AmqpSocket *s, const AmqpUrl *url, int64_t deadline
     return err;
 }
 
-CO_FN Err socket_connect(AmqpSocket *s, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
+CO_FN Err socket_connect(AmqpSocket *s, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) {
     *s = (AmqpSocket){.fd = -1};
-    TRY(tcp_connect(s, loop, url, deadline_ms, why, room));
+    TRY(tcp_connect(s, url, deadline_ms, why, room));
     return url->tls ? tls_connect(s, url, deadline_ms, why, room) : ERR_OK;
 }
 

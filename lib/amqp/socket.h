@@ -13,8 +13,7 @@ typedef struct AmqpSocket {
 } AmqpSocket;
 
 /** Looks the host up, connects (each address in turn) and shakes hands for TLS. Words for a failure go to `why`. */
-CO_FN Err socket_connect(AmqpSocket *socket, Loop *loop, const AmqpUrl *url, int64_t deadline_ms, char *why,
-                         size_t room) MUST_USE;
+CO_FN Err socket_connect(AmqpSocket *socket, const AmqpUrl *url, int64_t deadline_ms, char *why, size_t room) MUST_USE;
 /** At least one byte. ERR_EOF: the peer has closed. */
 CO_FN Err socket_read(AmqpSocket *socket, char *p, size_t n, int64_t deadline_ms, size_t *ret) MUST_USE;
 /** All of it. */

@@ -158,7 +158,7 @@ static CO_FN void look_up(Upstream *upstream, Ctx *ctx, const UpstreamUrl *url, 
     Str host = arena_str(ctx->arena, url->host), port = arena_str(ctx->arena, url->port);
     struct addrinfo *list = NULL;
     Err err = host.p == NULL || port.p == NULL ? ERR_NO_MEMORY
-                                               : lookup_host(host.p, port.p, clock_mono_ms() + LOOKUP_MS, &list);
+                                               : lookup_host(host.p, port.p, clock_mono_ms() + LOOKUP_MS, &list, NULL);
     if (err != ERR_OK || list == NULL) {
         found->failed = true;
         if (err != ERR_CANCELLED)

@@ -12,6 +12,7 @@ typedef struct Lookup {
     uv_getaddrinfo_t request;
     Wait *wait; /* NULL: nobody waits any more */
     struct addrinfo *found;
+    int status;
     bool finished;
 } Lookup;
 
@@ -23,11 +24,19 @@ static void on_found(uv_getaddrinfo_t *request, int status, struct addrinfo *fou
         return;
     }
     lookup->found = found;
+    lookup->status = status;
     lookup->finished = true;
     wait_wake(lookup->wait, status == 0 ? ERR_OK : ERR_UNAVAILABLE);
 }
 
-CO_FN Err lookup_host(const char *host, const char *port, int64_t deadline_ms, struct addrinfo **ret) {
+static Err unknown(int status, const char **ret_why) {
+    if (ret_why != NULL)
+        *ret_why = uv_strerror(status);
+    return ERR_UNAVAILABLE;
+}
+
+CO_FN Err lookup_host(const char *host, const char *port, int64_t deadline_ms, struct addrinfo **ret,
+                      const char **ret_why) {
     Lookup *lookup = HEAP_NEW(Lookup);
     Wait wait = {0};
     if (lookup == NULL)
@@ -35,9 +44,10 @@ CO_FN Err lookup_host(const char *host, const char *port, int64_t deadline_ms, s
     lookup->wait = &wait;
     lookup->request.data = lookup;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    if (uv_getaddrinfo(loop_uv(loop_current()), &lookup->request, on_found, host, port, &hints) != 0) {
+    int status = uv_getaddrinfo(loop_uv(loop_current()), &lookup->request, on_found, host, port, &hints);
+    if (status != 0) {
         heap_free(lookup);
-        return ERR_UNAVAILABLE;
+        return unknown(status, ret_why);
     }
     Err err = co_wait(&wait, deadline_ms);
     if (!lookup->finished) {
@@ -45,6 +55,8 @@ CO_FN Err lookup_host(const char *host, const char *port, int64_t deadline_ms, s
         (void)uv_cancel((uv_req_t *)&lookup->request);
         return err;
     }
+    if (lookup->status != 0 && err == ERR_UNAVAILABLE)
+        err = unknown(lookup->status, ret_why);
     if (err == ERR_OK)
         *ret = lookup->found;
     else

@@ -44,7 +44,7 @@ static CO_FN Err connect_to(Poster *poster, Ctx *ctx, const CollectorUrl *url, i
     struct addrinfo *found = NULL;
     if (host.p == NULL || port.p == NULL)
         return ERR_NO_MEMORY;
-    TRY(lookup_host(host.p, port.p, deadline_ms, &found));
+    TRY(lookup_host(host.p, port.p, deadline_ms, &found, NULL));
     Err err = ERR_UNAVAILABLE;
     for (const struct addrinfo *info = found; info != NULL; info = info->ai_next) {
         err = connect_one(poster, info, deadline_ms);
