@@ -96,6 +96,25 @@ static void write_envelope(Document *d, const MessageType *type) {
 
 /* --- channels and operations -------------------------------------------------------------------------------------- */
 
+/* A channel's AMQP binding: what it is, and the durable exchange or queue behind it. */
+static void binding_begin(Document *d, const char *is, const char *kind, const char *name) {
+    object(d, "bindings");
+    object(d, "amqp");
+    text_c(d, "is", is);
+    object(d, kind);
+    text_c(d, "name", name);
+}
+
+static void binding_end(Document *d) {
+    property(d, "durable", "true");
+    property(d, "autoDelete", "false");
+    text_c(d, "vhost", "/");
+    json_object_end(&d->w);
+    text_c(d, "bindingVersion", "0.3.0");
+    json_object_end(&d->w);
+    json_object_end(&d->w);
+}
+
 static void write_exchange_channel(Document *d, const MessageType *type) {
     Str key = key_of(d, type->name);
     json_name(&d->w, key);
@@ -106,19 +125,9 @@ static void write_exchange_channel(Document *d, const MessageType *type) {
     json_name(&d->w, key);
     reference(d, "#/components/messages/", key, "");
     json_object_end(&d->w);
-    object(d, "bindings");
-    object(d, "amqp");
-    text_c(d, "is", "routingKey");
-    object(d, "exchange");
-    text_c(d, "name", type->name);
+    binding_begin(d, "routingKey", "exchange", type->name);
     text_c(d, "type", "fanout");
-    property(d, "durable", "true");
-    property(d, "autoDelete", "false");
-    text_c(d, "vhost", "/");
-    json_object_end(&d->w);
-    text_c(d, "bindingVersion", "0.3.0");
-    json_object_end(&d->w);
-    json_object_end(&d->w);
+    binding_end(d);
     json_object_end(&d->w);
 }
 
@@ -139,19 +148,9 @@ static void write_queue_channel(Document *d, const Binding *endpoint) {
         reference(d, "#/components/messages/", key_of(d, b->type->name), "");
     }
     json_object_end(&d->w);
-    object(d, "bindings");
-    object(d, "amqp");
-    text_c(d, "is", "queue");
-    object(d, "queue");
-    text_c(d, "name", endpoint->queue);
-    property(d, "durable", "true");
+    binding_begin(d, "queue", "queue", endpoint->queue);
     property(d, "exclusive", "false");
-    property(d, "autoDelete", "false");
-    text_c(d, "vhost", "/");
-    json_object_end(&d->w);
-    text_c(d, "bindingVersion", "0.3.0");
-    json_object_end(&d->w);
-    json_object_end(&d->w);
+    binding_end(d);
     json_object_end(&d->w);
 }
 
