@@ -3,6 +3,8 @@
  */
 #include "upkeep/upkeep.h"
 
+#include "bus/bus.h"
+
 #define BATCH 500
 
 /* A process's own, as its settings are; jobs are run in one place of it. */
@@ -15,45 +17,42 @@ void upkeep_keep_inbox(int64_t keep_ms) {
 static const char KEYS_SQL[] =
     "DELETE FROM {schema}.idempotency_keys WHERE key IN (SELECT key FROM {schema}.idempotency_keys"
     " WHERE kept_at < now() - interval '1 day' ORDER BY kept_at LIMIT $1::integer FOR UPDATE SKIP LOCKED)";
-static const char INBOX_SQL[] =
-    "DELETE FROM {schema}.inbox WHERE (message_id, consumer) IN (SELECT message_id, consumer FROM {schema}.inbox"
-    " WHERE received_at < now() - $2::bigint * interval '1 millisecond' ORDER BY received_at LIMIT $1::integer"
-    " FOR UPDATE SKIP LOCKED)";
 
-CO_FN static JobVerdict delete_all(Job *job, const Statement *statement, const int64_t *keep_ms) {
+static JobVerdict tell_gone(Job *job, int64_t gone) {
+    job->result = arena_printf(job->ctx->arena, "{\"gone\":%lld}", (long long)gone);
+    return JOB_DONE;
+}
+
+CO_FN JobVerdict upkeep_delete(Job *job, const Statement *statement) {
     PgParams params;
     PgResult result;
     int64_t gone = 0;
     do {
         pg_params_init(&params, job->ctx->arena);
         pg_add_i32(&params, BATCH);
-        if (keep_ms != NULL)
-            pg_add_i64(&params, *keep_ms);
         Err err = pg_query(engine_pool(job->engine), statement, &params, &result);
         if (err != ERR_OK)
             return job_verdict(job, err);
         gone += result.affected;
     } while (result.affected == BATCH);
-    job->result = arena_printf(job->ctx->arena, "{\"gone\":%lld}", (long long)gone);
-    return JOB_DONE;
-}
-
-CO_FN JobVerdict upkeep_delete(Job *job, const Statement *statement) {
-    return delete_all(job, statement, NULL);
-}
-
-CO_FN static JobVerdict delete_by(Job *job, const char *name, const char *sql, const int64_t *keep_ms) {
-    const Statement *statement;
-    Err err = engine_statement(job->engine, name, sql, true, &statement);
-    return err == ERR_OK ? delete_all(job, statement, keep_ms) : job_verdict(job, err);
+    return tell_gone(job, gone);
 }
 
 CO_FN static JobVerdict run_keys(Job *job) {
-    return delete_by(job, "upkeep_keys", KEYS_SQL, NULL);
+    const Statement *statement;
+    Err err = engine_statement(job->engine, "upkeep_keys", KEYS_SQL, true, &statement);
+    return err == ERR_OK ? upkeep_delete(job, statement) : job_verdict(job, err);
 }
 
 CO_FN static JobVerdict run_inbox(Job *job) {
-    return delete_by(job, "upkeep_inbox", INBOX_SQL, &inbox_keep_ms);
+    int64_t gone = 0, step = 0;
+    do {
+        Err err = inbox_prune(job->engine, NULL, inbox_keep_ms, &step);
+        if (err != ERR_OK)
+            return job_verdict(job, err);
+        gone += step;
+    } while (step > 0);
+    return tell_gone(job, gone);
 }
 
 const JobKind KEYS_PRUNE = {

@@ -271,8 +271,8 @@ CO_FN Err outbox_state(Engine *engine, OutboxState *ret) MUST_USE;
  */
 CO_FN Err outbox_rotate(Engine *engine, bool *ret_more) MUST_USE;
 /** One bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by this consumer
- *  (its queue's name). As above. */
-CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, bool *ret_more) MUST_USE;
+ *  (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
+CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) MUST_USE;
 
 /* --- pipelines ---------------------------------------------------------------------------------------------------- */
 

@@ -131,25 +131,25 @@ CO_FN Err outbox_rotate(Engine *engine, bool *ret_more) {
     return err;
 }
 
-CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, bool *ret_more) {
+CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) {
     Ctx *ctx = co_ctx(co_self());
     const Statement *statement;
     PgParams params;
     PgResult result;
-    TRY(engine_statement(
-        engine, "inbox_prune",
-        "DELETE FROM {schema}.inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.inbox"
-        " WHERE received_at < clock_timestamp() - $1::bigint * interval '1 millisecond' AND consumer = $2"
-        " ORDER BY received_at LIMIT " PRUNE_ROWS "))",
-        true, &statement));
+    TRY(engine_statement(engine, "inbox_prune",
+                         "DELETE FROM {schema}.inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.inbox"
+                         " WHERE received_at < clock_timestamp() - $1::bigint * interval '1 millisecond' AND ($2::text "
+                         "IS NULL OR consumer = $2)"
+                         " ORDER BY received_at LIMIT " PRUNE_ROWS "))",
+                         true, &statement));
     pg_params_init(&params, ctx->arena);
     pg_add_i64(&params, keep_ms);
-    pg_add_text(&params, str_c(consumer));
+    pg_add_text(&params, consumer == NULL ? (Str){NULL, 0} : str_c(consumer));
     int64_t before = bounded(ctx);
     Err err = pg_query(engine_pool(engine), statement, &params, &result);
     ctx->deadline_ms = before;
     if (err == ERR_OK)
-        *ret_more = result.affected > 0;
+        *ret_gone = result.affected;
     return err;
 }
 
