@@ -60,6 +60,22 @@ def waiting_in(schema):
               AND txid_visible_in_snapshot(o.xid, m.to_snapshot::txid_snapshot)), false))"""
 
 
+def run_sql(connect, text, *values):
+    """One transaction on a connection of its own. A test that empties or alters tables beside a running usher can be the one
+    that Postgres picks to end a deadlock: nothing of it has happened then, and it begins anew."""
+    for attempt in range(10):
+        connection = connect()
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute(text, values)
+                return cursor.fetchall() if cursor.description else None
+        except psycopg2.errors.DeadlockDetected:
+            if attempt == 9:
+                raise
+        finally:
+            connection.close()
+
+
 class Usher:
     """One `usher dev` with its own data folder."""
 
@@ -160,13 +176,7 @@ class Usher:
         raise AssertionError("usher.env has no DATABASE_URL")
 
     def sql(self, text, *values):
-        connection = psycopg2.connect(self.url())
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(text, values)
-                return cursor.fetchall() if cursor.description else None
-        finally:
-            connection.close()
+        return run_sql(lambda: psycopg2.connect(self.url()), text, *values)
 
     def cli(self, *args, env=None, check=None):
         done = subprocess.run([BINARY, *args], capture_output=True, text=True, cwd=ROOT,

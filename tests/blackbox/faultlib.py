@@ -24,7 +24,7 @@ import time
 
 import psycopg2
 
-from conftest import BINARY, START_LIMIT, Usher, free_port, wait_for, waiting_in
+from conftest import BINARY, START_LIMIT, Usher, free_port, run_sql, wait_for, waiting_in
 
 SEATS = 15
 
@@ -180,13 +180,7 @@ class Cluster:
         self.close()
 
     def sql(self, text, *values):
-        connection = self.connect()
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(text, values)
-                return cursor.fetchall() if cursor.description else None
-        finally:
-            connection.close()
+        return run_sql(self.connect, text, *values)
 
 
 @functools.lru_cache(maxsize=1)

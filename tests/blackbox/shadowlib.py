@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import psycopg2
 
-from conftest import BINARY, ROOT, START_LIMIT, Answer, free_port, wait_for
+from conftest import BINARY, ROOT, START_LIMIT, Answer, free_port, run_sql, wait_for
 
 EVENT = "11111111-2222-4333-8444-555555555555"
 
@@ -137,13 +137,7 @@ class Gateway:
         return done
 
     def sql(self, text, *values):
-        connection = psycopg2.connect(self.database)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(text, values)
-                return cursor.fetchall() if cursor.description else None
-        finally:
-            connection.close()
+        return run_sql(lambda: psycopg2.connect(self.database), text, *values)
 
     def clear(self):
         for table in ("clusters", "samples", "expected_differences", "stages", "stage_changes", "tallies", "traffic",

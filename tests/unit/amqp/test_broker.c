@@ -246,11 +246,16 @@ static void wrong_credentials_and_vhosts_are_told_apart(void **state) {
     test_run(url, refused, "vhost nowhere not found");
 }
 
+/* The reason is there after the first handshake, which takes seconds under valgrind on a busy machine. */
 static void untrusted(Ctx *ctx, void *arg) {
     (void)arg;
-    ctx->deadline_ms = clock_mono_ms() + 1000;
-    CHECK_ERR(amqp_client_ready(test.client), ERR_TIMEOUT);
-    CHECK(str_find(ctx->problem.message, STR("TLS")) >= 0);
+    bool said = false;
+    for (int i = 0; i < 40 && !said; i++) {
+        ctx->deadline_ms = clock_mono_ms() + 1000;
+        CHECK_ERR(amqp_client_ready(test.client), ERR_TIMEOUT);
+        said = str_find(ctx->problem.message, STR("TLS")) >= 0;
+    }
+    CHECK(said);
 }
 
 static void a_certificate_that_nobody_vouches_for_is_refused(void **state) {
