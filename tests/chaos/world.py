@@ -56,6 +56,8 @@ class World:
         self.table = {}
         self.frozen = []
         self.to_close = []
+        self.settled = ""
+        self.last_job = 0
         self.cluster = self.kept(Cluster(settings="max_connections = 300\n")).start()
         books.install(self.cluster)
         self.carrier = self.kept(CARRIERS[transport](self.cluster))
@@ -228,9 +230,10 @@ class World:
 
     def settle(self):
         """[] or the violation that it does not."""
-        deadline = time.monotonic() + SETTLE_LIMIT
+        began, self.settled = time.monotonic(), "settled at once"
         while left := self.left():
-            if time.monotonic() > deadline:
+            self.settled = f"settled after {time.monotonic() - began:.0f} s, {' and '.join(left)} last"
+            if time.monotonic() - began > SETTLE_LIMIT:
                 return [("settle", [f"after {SETTLE_LIMIT} s there are still {left}"])]
             time.sleep(0.1)
         return []
