@@ -259,16 +259,25 @@ static int check_others(Rehearsal *r) {
     return 0;
 }
 
+/* A canary by address splits the load only if that comes from many; all of 127.0.0.0/8 is ours. */
+static void choose_addresses(Rehearsal *r, bool writes) {
+    struct in_addr v4;
+    bool by_address = !writes && str_eq_c(r->plan.canary_key, "address");
+    r->plan.addresses =
+        by_address && inet_pton(AF_INET, r->plan.host, &v4) == 1 && is_loopback(r->plan.host) ? LOAD_ADDRESSES_MAX : 1;
+    if (by_address && r->plan.addresses == 1)
+        buf_add_c(&r->plan.notes,
+                  "callers are told apart by address (CANARY_KEY) and all of ours have one: a canary takes "
+                  "all of them or none\n");
+}
+
 static int read_plan(Rehearsal *r) {
     Ctx *ctx = r->call->ctx;
     const char *file = option_text(r->call, "requests");
     bool writes = r->target.part_number == PART_WRITES;
     Str text;
     r->plan.canary_key = r->settings.canary_key;
-    if (!writes && str_eq_c(r->plan.canary_key, "address"))
-        buf_add_c(&r->plan.notes,
-                  "callers are told apart by address (CANARY_KEY) and all of ours have one: a canary takes "
-                  "all of them or none\n");
+    choose_addresses(r, writes);
     if (writes && file == NULL)
         return refuse(r->call, 2, "writes are rehearsed with --requests only: none are made up for somebody's data");
     problem_clear(ctx);

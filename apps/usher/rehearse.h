@@ -24,17 +24,19 @@ typedef struct LoadGroup {
     size_t first, n;
 } LoadGroup;
 
-#define LOAD_REQUESTS_MAX 10000
-#define LOAD_GROUPS_MAX   64
+#define LOAD_REQUESTS_MAX  10000
+#define LOAD_GROUPS_MAX    64
+#define LOAD_ADDRESSES_MAX 64
 
 typedef struct LoadPlan {
     const char *host;
     int port;
-    Str url;         /* as shown */
-    Str canary_key;  /* CANARY_KEY: what tells callers apart */
-    int64_t rate;    /* requests a second, at most */
-    int64_t clients; /* requests in work at once, at most */
-    int64_t callers; /* so many different ones, where the key can be ours to choose */
+    Str url;           /* as shown */
+    Str canary_key;    /* CANARY_KEY: what tells callers apart */
+    int64_t rate;      /* requests a second, at most */
+    int64_t clients;   /* requests in work at once, at most */
+    int64_t addresses; /* so many of 127.0.0.0/8 it comes from; 1: as the system chooses */
+    int64_t callers;   /* so many different ones, where the key can be ours to choose */
     LoadRequest *requests;
     size_t n;
     LoadGroup groups[LOAD_GROUPS_MAX];

@@ -20,6 +20,7 @@
 #include "usher/rehearse.h"
 
 enum { HEAD_MAX = 16384, ANSWER_MS = 30000, BEHIND_MS = 1000, END_MS = 40000, NS_PER_MS = 1000000 };
+#define LOOPBACK 0x7f000001u
 
 typedef struct Shared {
     int phase, complaint_n;
@@ -39,10 +40,10 @@ static struct {
     Shared *shared;
     const LoadPlan *plan;
     Loop *loop;
-    Upstream *upstream;
-    int64_t next_ns; /* when the next request is due */
-    uint64_t number; /* of the next request */
-    int64_t running; /* clients */
+    Upstream *upstreams[LOAD_ADDRESSES_MAX]; /* one for each address that callers come from */
+    int64_t next_ns;                         /* when the next request is due */
+    uint64_t number;                         /* of the next request */
+    int64_t running;                         /* clients */
     int pipe_fd;
     bool ending, orphaned;
 } self;
@@ -151,7 +152,7 @@ static CO_FN int ask(Ctx *ctx, const LoadRequest *request, uint64_t number, cons
     Err err = head_write(ctx->arena, request, number, &sent.head);
     ctx->deadline_ms = clock_mono_ms() + ANSWER_MS;
     if (err == ERR_OK)
-        err = upstream_begin(ctx, self.upstream, &sent, &exchange);
+        err = upstream_begin(ctx, self.upstreams[number % (uint64_t)self.plan->addresses], &sent, &exchange);
     do
         err = err == ERR_OK ? upstream_answer(exchange, &answer) : err;
     while (err == ERR_OK && answer.status < 200);
@@ -229,7 +230,10 @@ static Err run(const LoadPlan *plan) {
     options.limits.requests_max = plan->clients;
     options.limits.slow_start_ms = 0;
     TRY(loop_new(&self.loop));
-    TRY(upstream_new(self.loop, &options, &self.upstream));
+    for (int64_t i = 0; i < plan->addresses; i++) {
+        options.from = plan->addresses == 1 ? 0 : LOOPBACK + (uint32_t)i;
+        TRY(upstream_new(self.loop, &options, &self.upstreams[i]));
+    }
     TRY(co_spawn(self.loop, watch_co, NULL, &(CoOptions){.name = "watch"}, NULL));
     self.next_ns = clock_mono_ns();
     for (int64_t i = 0; i < plan->clients; i++) {

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -11,6 +12,10 @@ from shadowlib import EVENT, Backend, Gateway, event
 
 QUICK = ("--phase", "300ms", "--gates-within", "60s", "--samples", "30", "--limit", "20", "--among-clients")
 FORCE = ("--force", "a test", "--slack", "60")  # no test asks how long anything took
+
+# Too little for any gate to know. It stays in stage shadow for a minute, hoping; BRIEF does not, and --force overrides.
+SLOW = ("--phase", "300ms", "--gates-within", "60s", "--samples", "1000000", "--among-clients", *FORCE)
+BRIEF = (*SLOW, "--gates-within", "0s")
 
 
 class Rehearsal:
@@ -27,6 +32,11 @@ class Rehearsal:
             assert self.process.poll() is None, self.process.communicate()
             return self.gateway.sql("SELECT stage FROM gateway.stages WHERE part = %s", part) == [(wanted,)]
         wait_for(look, 120, f"stage {wanted}")
+
+    def load(self):
+        """Its other process."""
+        child, = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
+        return int(child)
 
     def end(self, status):
         out, err = self.process.communicate(timeout=180)
@@ -140,6 +150,21 @@ def test_an_old_side_that_dies_in_the_middle_ends_it(gateway, old):
     put_back(gateway)
 
 
+def test_an_old_side_that_is_slow_is_waited_for(gateway, old):
+    old.answer = lambda h, body: time.sleep(0.05) or listing(h)
+    report = Rehearsal(gateway, *BRIEF, "--clients", "4").end(0)
+    phases = {p["name"]: p for p in report["phases"]}
+    assert phases["before"]["p50_us"] >= 50000 and sum(p["failed"] for p in report["phases"]) == 0
+
+
+def test_the_load_dies(gateway):
+    rehearsal = Rehearsal(gateway, *SLOW)
+    rehearsal.stage("shadow")
+    os.kill(rehearsal.load(), signal.SIGKILL)
+    assert "the load's process has died" in rehearsal.end(1)["problems"]
+    put_back(gateway)
+
+
 def test_a_new_side_that_differs_is_not_promoted(gateway, new):
     new.answer = lambda h, body: Backend.json(event(price=1))
     report = Rehearsal(gateway, *QUICK, *FORCE, "--gates-within", "6s", "--limit", "1").end(1)
@@ -147,11 +172,6 @@ def test_a_new_side_that_differs_is_not_promoted(gateway, new):
     assert any("gate differences fails" in p for p in report["problems"])
     assert sum(p["failed"] for p in report["phases"]) == 0
     put_back(gateway)
-
-
-# Too little for any gate to know. It stays in stage shadow for a minute, hoping; BRIEF does not, and --force overrides.
-SLOW = ("--phase", "300ms", "--gates-within", "60s", "--samples", "1000000", "--among-clients", *FORCE)
-BRIEF = (*SLOW, "--gates-within", "0s")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -174,11 +194,10 @@ def test_the_stage_is_put_back_when_it_is_ended(gateway, number):
 def test_when_all_of_it_was_killed_undo_puts_it_back(gateway):
     rehearsal = Rehearsal(gateway, *SLOW)
     rehearsal.stage("shadow")
-    children = subprocess.run(["pgrep", "-P", str(rehearsal.process.pid)], capture_output=True, text=True).stdout.split()
-    assert len(children) == 1
-    os.kill(int(children[0]), signal.SIGSTOP)  # not to be quicker than we are
+    load = rehearsal.load()
+    os.kill(load, signal.SIGSTOP)  # not to be quicker than we are
     rehearsal.process.kill()
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(load, signal.SIGKILL)
     rehearsal.process.communicate(timeout=60)
     assert gateway.sql("SELECT stage FROM gateway.stages") == [("shadow",)]
     assert "is not over" in gateway.cli("rehearse", "events", *FORCE, "--url", f"http://127.0.0.1:{gateway.port}", check=2).stderr
@@ -221,6 +240,19 @@ def test_an_error_step_is_stepped_back_from(gateway, old, new, tmp_path):
     fault = report["phases"][4]
     assert fault["failed"] > 0 and fault["unanswered"] == 0, "no request is dropped"
     put_back(gateway)
+
+
+def test_a_canary_by_address_splits_the_load(shared_server, old, new):
+    with Gateway(shared_server.url(), old.url, new.url, env={"SHADOW_BACK": "false"}) as gateway:
+        gateway.clear()
+        rehearsal = Rehearsal(gateway, *SLOW, "--phase", "1s", "--gates-within", "5s")
+        rehearsal.stage("canary")
+        counts = [b.count("GET", mirrored=False) for b in (old, new)]
+        wait_for(lambda: all(b.count("GET", mirrored=False) > n + 5 for b, n in zip((old, new), counts)), what="both sides are asked")
+        rehearsal.process.send_signal(signal.SIGINT)
+        rehearsal.end(1)
+        put_back(gateway)
+        gateway.clear()
 
 
 def test_writes_wait_and_none_fails(gateway, old, new, tmp_path):
