@@ -319,6 +319,8 @@ static void hold_signals(void) {
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE,
+           SIG_IGN); /* neither the load's death nor that of who reads our report may keep us from going back */
 }
 
 static int rehearse(Rehearsal *r) {
