@@ -183,6 +183,13 @@ def stream_count(talk, request):
 
 
 @oddity
+def stream_late(talk, request):
+    """Takes nothing of the body until the test opens the gate."""
+    talk.server.gate.wait(120)
+    stream_count(talk, request)
+
+
+@oddity
 def trailers(talk, request):
     talk.send("HTTP/1.1 200 OK\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 1f\r\n"
               "Content-Length: 9\r\nX-More: yes\r\n\r\n")
