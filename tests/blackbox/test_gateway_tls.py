@@ -150,11 +150,6 @@ class Front:
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         return Wire(context.wrap_socket(raw, server_hostname="localhost"))
 
-    def worker_memory_kb(self):
-        pid = self.gateway.process.pid
-        workers = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return max(int(pathlib.Path(f"/proc/{w}/status").read_text().split("VmHWM:")[1].split()[0]) for w in workers)
-
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
@@ -216,7 +211,7 @@ def test_a_client_that_reads_slowly_slows_the_side(front):
         assert client.until(lambda c: len(c.body()) == 65535 + (1 << 20))
         client.send(frame(RST_STREAM, 0, 1, (8).to_bytes(4, "big")))
         wait_for(lambda: front.odd.ended > ended, what="the side's end")
-        assert client.alive() and front.worker_memory_kb() < 64 << 10
+        assert client.alive() and front.gateway.memory_kb() < 64 << 10
 
 
 def test_a_side_that_reads_slowly_slows_the_client(front):
@@ -243,7 +238,7 @@ def test_a_side_that_reads_slowly_slows_the_client(front):
         assert client.alive() and client.status(1) is None
         front.odd.gate.set()
         assert push(60.0) and client.until(lambda c: c.ended(1), 60)
-        assert client.body() == str(size).encode() and front.worker_memory_kb() < 64 << 10
+        assert client.body() == str(size).encode() and front.gateway.memory_kb() < 64 << 10
 
 
 def test_websocket_is_for_http1_over_tls_too(front):
