@@ -34,8 +34,11 @@ CFLAGS   := $(filter-out $(FORTIFY) -fstack-clash-protection,$(CFLAGS)) -fno-san
             -fsanitize=fuzzer-no-link,address,undefined -DUSHER_ASAN
 LDFLAGS  += -fsanitize=address,undefined
 endif
+# No path of the machine goes into the debug information: two checkouts build the same bytes, and share what ccache keeps.
+CFLAGS   += -fdebug-prefix-map=$(CURDIR)=.
 ifneq ($(shell command -v ccache),)
 CC       := ccache $(CC)
+export CCACHE_BASEDIR := $(CURDIR)
 endif
 
 PG_INCLUDE := $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)

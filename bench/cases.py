@@ -46,8 +46,15 @@ def settle(*tables):
     sql("CHECKPOINT")
 
 
+class Skip(Exception):
+    """Raised by sides(): what the case needs is not on this machine."""
+
+
 class Case:
     bars = ()
+    count = 200000  # rows or messages, where a case is about so many; --count
+    counted = False  # a round is so many, not so many seconds
+    long = False  # True: only where --only names it
     telling = ""  # what the figures do not say themselves
 
     def __init__(self):
@@ -260,14 +267,14 @@ class Peers(Case):
     title = "Beside Fastify with pg and ASP.NET minimal API with Npgsql, 64 connections"
     bars = (("GET by id", "usher, GET", "Fastify, GET", 6.0), ("POST", "usher, POST", "Fastify, POST", 4.0),
             ("GET by id", "usher, GET", "ASP.NET, GET", 6.0), ("POST", "usher, POST", "ASP.NET, POST", 4.0))
-    telling = "The bars are ≥ 6× for GET and ≥ 4× for POST against each. Sources: bench/peers/."
+    telling = "Sources: bench/peers/. ASP.NET uses both cores, so usher runs two HTTP workers here; in all other cases one."
 
     def sides(self):
         fill_events(10000)
         ids = self.lines("ids", (f"GET /events/{made_id('e', n)}" for n in range(1, 10001)))
         user = self.lines("user", [USER])
         sides = {}
-        for name, start in {"usher": measure.usher, **peers()}.items():
+        for name, start in {"usher": lambda: measure.usher(env={"HTTP_WORKERS": "2"}), **peers()}.items():
             server = self.serve(start())
             load(server, 64, 2, ids)  # what compiles as it runs has had its time
 
@@ -279,6 +286,35 @@ class Peers(Case):
                 return load(at, 64, seconds, user)
             sides[f"{name}, GET"], sides[f"{name}, POST"] = get, post
         return sides
+
+
+COLLECTOR = """daemon off; master_process off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/error.log;
+events {{ worker_connections 64; }}
+http {{ access_log off; client_max_body_size 8m; client_body_buffer_size 2m; client_body_temp_path {at}; proxy_temp_path {at};
+  fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at}; server {{ listen 127.0.0.1:{port}; location / {{ return 200; }} }} }}
+"""
+
+
+class Telemetry(Case):
+    name = "telemetry"
+    title = "GET one event by id with everything recorded and exported, against nothing: 64 connections"
+    bars = (("all spans, metrics and logs", "everything", "nothing", 0.9), ("one trace in ten", "a tenth", "nothing", 0.9))
+    telling = "Exported over OTLP to an nginx that answers 200 as a collector would; the exporting process and it share the two " \
+              "cores. CPU each counts the worker and the exporting process."
+
+    def sides(self):
+        fill_events(10000)
+        ids = self.lines("ids", (f"GET /events/{made_id('e', n)}" for n in range(1, 10001)))
+        port = measure.free_port()
+        conf = self.directory / "collector.conf"
+        conf.write_text(COLLECTOR.format(at=self.directory, port=port))
+        self.serve(measure.Server("collector", ["nginx", "-p", str(self.directory), "-c", str(conf)], "/", port=port))
+        on = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}", "OTEL_LOGS_EXPORTER": "otlp"}
+        tenth = {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}
+        servers = {}
+        for side, env in (("nothing", {"OTEL_SDK_DISABLED": "true"}), ("everything", on), ("a tenth", {**on, **tenth})):
+            servers[side] = self.serve(measure.usher(env=env))
+        return {side: lambda s, at=server: load(at, 64, s, ids) for side, server in servers.items()}
 
 
 class BigTable(Case):
@@ -327,4 +363,5 @@ class Start(Case):
         return {"usher": run}
 
 
-CASES = {case.name: case for case in (GetById, TicketsOfEvent, PostUser, Purchase, HotEvent, Peers, BigTable, Start)}
+CASES = {case.name: case for case in (GetById, TicketsOfEvent, PostUser, Purchase, HotEvent, Peers, Telemetry, BigTable,
+                                  Start)}

@@ -21,7 +21,7 @@ format: ## wrap comments and format the code
 	@clang-format -i $(FORMATTED)
 
 tidy: $(GENERATED) ## clang-tidy (TIDY="file …" picks some)
-	@tools/check-tidy --build $(B) $(TIDY) -- $(CPPFLAGS) -std=gnu17 -D_GNU_SOURCE
+	@tools/check-tidy $(TIDY) -- $(CPPFLAGS) -std=gnu17 -D_GNU_SOURCE
 
 .PHONY: coverage
 coverage: ## line coverage by the unit tests and the command line tests; report in build-cov/coverage.txt

@@ -1,12 +1,18 @@
 """Requests made from /openapi.json by a seeded generator, valid and broken: none may be answered with 500, or with anything the
 document does not say (two recorded 500s of the old routes aside). FUZZ_REQUESTS and FUZZ_SEED make it longer and other; a failure prints the request."""
+import base64
 import decimal
+import hashlib
 import json
 import os
 import random
+import re
+import shutil
 import subprocess
 import urllib.parse
 import uuid
+
+import pytest
 
 from conftest import BINARY, ROOT, wait_for
 from test_schemas import node  # noqa: F401  (a fixture)
@@ -189,8 +195,23 @@ def test_documents_are_served(server):
     assert openapi.json() == json.loads(subprocess.run([BINARY, "schema", "--openapi"], capture_output=True, text=True).stdout)
     page = server.get("/docs")
     assert page.status == 200 and page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"] and "src=" not in page.body and "http" not in page.body
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "src=" not in page.body and "http" not in page.body
+    for tag in ("style", "script"):
+        digest = hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", page.body, re.S)[1].encode()).digest()
+        assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy, "the hash in lib/api/docs_page.h is of another text"
     refused = server.request("POST", "/docs", "x")
     assert refused.status == 405 and refused.headers["content-type"].startswith("application/problem+json")
     assert refused.headers["allow"] == "GET" and refused.json()["title"] == "Method Not Allowed"
     assert server.get("/docs/nothing").status == 404
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
+def test_a_browser_shows_the_document(server, tmp_path):
+    """The script runs under the page's own policy and lists every operation of /openapi.json."""
+    done = subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}",
+                           "--virtual-time-budget=20000", "--dump-dom", server.base + "/docs"], capture_output=True, text=True, timeout=300)
+    document = server.get("/openapi.json").json()
+    shown = set(re.findall(r'<b class="method">([A-Z]+)</b><code>([^<]+)</code>', done.stdout))
+    assert shown == {(method.upper(), path) for path, item in document["paths"].items() for method in item}, done.stderr[-2000:]
+    assert f'<h1 id="title">{document["info"]["title"]} {document["info"]["version"]}</h1>' in done.stdout

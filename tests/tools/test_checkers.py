@@ -197,13 +197,13 @@ def test_tidy_finds_remembers_and_looks_again(tmp_path):
                            "lib/x/a.c": "int f(int a) {\n    if (a);\n    return 0;\n}\n"})
 
     def tidy():
-        return subprocess.run([sys.executable, os.path.join(TOOLS, "check-tidy"), "--", "-std=gnu17"], cwd=root,
-                              capture_output=True, text=True)
+        return subprocess.run([sys.executable, os.path.join(TOOLS, "check-tidy"), "--cache", root / "clean", "--", "-std=gnu17"],
+                              cwd=root, capture_output=True, text=True)
     for _ in range(2):  # a finding is not remembered as clean
         done = tidy()
         assert done.returncode == 1 and "lib/x/a.c:2:" in done.stdout, done
     tree(root, {"lib/x/a.c": "int f(int a) {\n    return a;\n}\n"})
-    assert tidy().returncode == 0 and len(list((root / "build" / "tidy").iterdir())) == 1
-    assert tidy().returncode == 0 and len(list((root / "build" / "tidy").iterdir())) == 1
+    assert tidy().returncode == 0 and len(list((root / "clean").iterdir())) == 1
+    assert tidy().returncode == 0 and len(list((root / "clean").iterdir())) == 1
     tree(root, {"lib/x/a.c": "#error no\n"})
     assert tidy().returncode == 1
