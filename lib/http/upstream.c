@@ -165,7 +165,8 @@ bool upstream_same(const Upstream *upstream, const UpstreamOptions *options) {
     UpstreamLimits limits = options->limits;
     limits.head_max = MIN_OF(limits.head_max, UPSTREAM_LIMITS_DEFAULT.head_max);
     bool same = str_eq(own->name, options->name) && own->url_count == options->url_count &&
-                str_eq(own->check_path, options->check_path) && memcmp(&own->limits, &limits, sizeof limits) == 0;
+                str_eq(own->check_path, options->check_path) && own->from == options->from &&
+                memcmp(&own->limits, &limits, sizeof limits) == 0;
     for (size_t i = 0; same && i < own->url_count; i++)
         same = str_eq(own->urls[i], options->urls[i]);
     return same;

@@ -50,6 +50,7 @@ typedef struct UpstreamOptions {
     size_t url_count;
     Str check_path; /* GET of this must answer 2xx or 3xx; absent: no active checks; copied */
     UpstreamLimits limits;
+    uint32_t from; /* IPv4 address, as a number, that connections come from; 0: any */
 } UpstreamOptions;
 
 /**

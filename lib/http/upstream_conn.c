@@ -163,6 +163,17 @@ static CO_FN Err conn_connect(UpstreamConn *conn, int64_t deadline_ms) {
     return ERR_OK;
 }
 
+/* Without it, when that is no address of ours. */
+static void bind_from(int fd, int family, uint32_t from) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(from)};
+    int on = 1;
+    if (from == 0 || family != AF_INET)
+        return;
+    /* The port is chosen at connect, so that one may be used toward several ends (ip(7)). */
+    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    (void)!bind(fd, (const struct sockaddr *)&address, sizeof address);
+}
+
 static CO_FN Err conn_open(Instance *instance, int64_t deadline_ms, UpstreamConn **ret) {
     int family = instance->address.ss_family, on = 1;
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -175,6 +186,7 @@ static CO_FN Err conn_open(Instance *instance, int64_t deadline_ms, UpstreamConn
     }
     if (family != AF_UNIX)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    bind_from(fd, family, instance->upstream->options.from);
     conn->poll.data = conn;
     conn->fd = fd;
     conn->instance = instance;
