@@ -70,6 +70,7 @@ void upstream_release(Upstream *upstream) {
         upstream->instances = next;
     }
     timer_disarm(upstream->loop, &upstream->sweep);
+    upstream_tls_end(upstream);
     block_give(&upstream->blocks, upstream->scratch);
     blocks_done(&upstream->blocks);
     arena_free(upstream->arena);
@@ -138,6 +139,8 @@ Err upstream_new(Loop *loop, const UpstreamOptions *options, Upstream **ret) {
     upstream->sweep.fn = on_sweep;
     upstream->arena = arena_new(256 * 1024);
     Err err = upstream->arena == NULL ? ERR_NO_MEMORY : options_copy(upstream, options);
+    if (err == ERR_OK)
+        err = upstream_tls_start(upstream);
     if (err == ERR_OK)
         err = names_start(upstream);
     if (err == ERR_OK)
