@@ -166,11 +166,13 @@ typedef struct DeadLetter {
     Str payload;
 } DeadLetter;
 
+#define DEAD_LIST_DEFAULT 1000
 /** Which dead letters: those whose member equals, where it is not absent. */
 typedef struct DeadFilter {
     Str queue, handle, reason;
-    size_t most;   /* 0: 1000 */
-    bool payloads; /* read payload and headers too */
+    size_t most;    /* 0: DEAD_LIST_DEFAULT */
+    bool payloads;  /* read payload and headers too */
+    bool *ret_more; /* NULL, or set where there are more than were looked at */
 } DeadFilter;
 
 /** Dead letters as an operator handles them. NULL in TransportOps: the transport keeps none. */
