@@ -561,7 +561,12 @@ def test_a_retry_that_is_killed_before_its_acknowledgement_is_repeated_without_a
     assert proxy.seen.wait(60), "it acknowledges what it has put back"
     assert proxy.victim.wait(60) != 0
     event = said["message"]["id"]
-    wait_for(lambda: tickets(usher, event)[0] == 15, 60, "the first copy's effect")
+    try:
+        wait_for(lambda: tickets(usher, event)[0] == 15, 20, "the first copy's effect")
+    except AssertionError:
+        print(vhost.listing("queues", "name", "messages", "messages_unacknowledged"), usher.log[-4:])
+        print(usher.cli("bus", "dead", "show", env={"AMQP_URL": vhost.url}).stdout)
+        raise
     rows = usher.sql("SELECT id::text, xmin::text FROM tickets.tickets WHERE event_id = %s ORDER BY id", event)
     known = usher.sql("SELECT count(*) FROM tickets.inbox")
     wait_for(lambda: vhost.depth("event_error") == 1, 60, "the letter to be back")
