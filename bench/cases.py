@@ -46,8 +46,15 @@ def settle(*tables):
     sql("CHECKPOINT")
 
 
+class Skip(Exception):
+    """Raised by sides(): what the case needs is not on this machine."""
+
+
 class Case:
     bars = ()
+    count = 200000  # rows or messages, where a case is about so many; --count
+    counted = False  # a round is so many, not so many seconds
+    long = False  # True: only where --only names it
     telling = ""  # what the figures do not say themselves
 
     def __init__(self):

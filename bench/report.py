@@ -7,7 +7,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 COLUMNS = (("rps", "per second", "{:,.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p99_ms", "p99 ms", "{:.2f}"),
            ("gap_ms", "longest pause ms", "{:.0f}"), ("server_us", "CPU µs each", "{:.1f}"),
-           ("database_us", "Postgres' CPU µs", "{:.1f}"), ("others_percent", "others' CPU %", "{:.0f}"), ("rss_mb", "RSS MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"))
+           ("database_us", "Postgres' CPU µs", "{:.1f}"), ("broker_us", "RabbitMQ's CPU µs", "{:.1f}"),
+           ("others_percent", "others' CPU %", "{:.0f}"), ("rss_mb", "RSS MB", "{:.1f}"),
+           ("rest_mb", "before, MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"))
 
 
 def median_of(rounds, side, key):
@@ -15,15 +17,24 @@ def median_of(rounds, side, key):
     return statistics.median(values) if values else None
 
 
+def read_bar(result, bar):
+    """(title, side, other, wanted, key, at_most) of a bar, which may leave its last two to the case."""
+    title, side, other, wanted, *own = bar
+    case_key = result.get("at_most")
+    return title, side, other, wanted, own[0] if own else case_key or "rps", own[1] if len(own) > 1 else bool(case_key)
+
+
 def bar_results(result):
-    """(title, side, other, wanted, median ratio, least, most, reached?) of each bar whose sides ran."""
-    key, at_most = result.get("at_most") or "rps", bool(result.get("at_most"))
+    """(bar as read_bar has it, median, least, most, reached?) of each bar whose sides ran. Without another side the figure
+    itself is held against what is wanted, else its ratio to the other's."""
     found = []
-    for title, side, other, wanted in result["bars"]:
-        ratios = [r[side][key] / r[other][key] for r in result["rounds"] if side in r and other in r]
-        if ratios:
-            middle = statistics.median(ratios)
-            found.append((title, side, other, wanted, middle, min(ratios), max(ratios),
+    for bar in result["bars"]:
+        _, side, other, wanted, key, at_most = read_bar(result, bar)
+        figures = [r[side][key] / (1 if other is None else r[other][key])
+                   for r in result["rounds"] if side in r and (other is None or other in r)]
+        if figures:
+            middle = statistics.median(figures)
+            found.append((read_bar(result, bar), middle, min(figures), max(figures),
                           middle <= wanted if at_most else middle >= wanted))
     return found
 
@@ -42,11 +53,19 @@ def case_table(result):
     return lines
 
 
+def extent(result):
+    """Of how much a round was: messages, or seconds."""
+    return f"{result['count']:,} messages" if result.get("count") else f"{result['seconds']} s"
+
+
 def bar_lines(result):
-    sign = "≤" if result.get("at_most") else "≥"
-    return [f"| {result['title']}: {title} | {other} | {middle:.2f} ({low:.2f}–{high:.2f}) | {sign} {wanted} | "
-            f"{'yes' if good else '**no**'} |"
-            for title, _, other, wanted, middle, low, high, good in bar_results(result)]
+    units = {key: name for key, name, _ in COLUMNS}
+    lines = []
+    for (title, _, other, wanted, key, at_most), middle, low, high, good in bar_results(result):
+        against = f"{other or '–'}" + (f" ({units[key]})" if key != "rps" else "")
+        lines.append(f"| {result['title']}: {title} | {against} | {middle:.2f} ({low:.2f}–{high:.2f}) | "
+                     f"{'≤' if at_most else '≥'} {wanted} | {'yes' if good else '**no**'} |")
+    return lines
 
 
 def start_lines(result):
@@ -68,7 +87,7 @@ def write(order):
         out += start_lines(result) if result["name"] == "start" else bar_lines(result)
     for result in results:
         out += ["", f"## {result['title']}", "", *case_table(result), "",
-                f"Medians of {len(result['rounds'])} rounds of {result['seconds']} s; {result['when']}, {result['machine']}, "
+                f"Medians of {len(result['rounds'])} rounds of {extent(result)}; {result['when']}, {result['machine']}, "
                 f"commit {result['commit']}. {result['telling']}".rstrip()]
     limits = ROOT / "bench" / "limits.md"
     if limits.exists():

@@ -245,6 +245,15 @@ bool board_quiet(const Board *board, uint64_t version, Str context, StagePart pa
     return true;
 }
 
+bool board_followed(const Board *board) {
+    uint64_t version = board_version(board);
+    for (size_t i = 0; i < board->gateways; i++)
+        if (__atomic_load_n(&board->slots[i].attached, __ATOMIC_ACQUIRE) != 0 &&
+            __atomic_load_n(&board->slots[i].adopted, __ATOMIC_ACQUIRE) < version)
+            return false;
+    return true;
+}
+
 size_t board_attached(const Board *board) {
     size_t n = 0;
     for (size_t i = 0; i < board->gateways; i++)

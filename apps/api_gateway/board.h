@@ -114,4 +114,6 @@ uint64_t board_skips(const Board *board, size_t route, SkipReason reason);
 /** True when every live gateway worker goes by `version` or a later one, and none has a request of this context's part
  *  (and route, unless empty) in work on that side. */
 bool board_quiet(const Board *board, uint64_t version, Str context, StagePart part, Str route, BoardSide side);
+/** True when every live gateway worker goes by the stages as they are. */
+bool board_followed(const Board *board);
 size_t board_attached(const Board *board);

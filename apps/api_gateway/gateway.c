@@ -45,8 +45,10 @@ void table_unref(GatewayTable *table) {
 /* The one that runs already, where nothing about it has changed; so its connections stay. */
 static Upstream *upstream_kept(const GatewayTable *former, const UpstreamOptions *options) {
     for (size_t i = 0; former != NULL && i < former->config.upstream_count; i++)
-        if (upstream_same(former->upstreams[i], options))
+        if (upstream_same(former->upstreams[i], options)) {
+            upstream_renew(former->upstreams[i]);
             return upstream_ref(former->upstreams[i]);
+        }
     return NULL;
 }
 

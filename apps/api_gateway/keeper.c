@@ -159,6 +159,7 @@ static CO_FN Err put_alive(Shadow *shadow, Ctx *ctx) {
     pg_add_text(&params, str_c(host));
     pg_add_i64(&params, shadow->keeper.holding_epoch);
     pg_add_i32(&params, (int32_t)board_attached(shadow->options.board));
+    pg_add_i64(&params, shadow->keeper.followed_epochs);
     return pg_query(shadow->options.pool, SQL_GATEWAY_ALIVE, &params, &result);
 }
 
@@ -183,12 +184,29 @@ static bool look_at_pauses(Shadow *shadow, bool *ret_news) {
     return paused;
 }
 
+/* True while workers do not go by the stages yet. Each change makes one epoch larger, so their sum says which table it
+ * is. */
+static bool look_at_workers(Shadow *shadow, bool *ret_news) {
+    Keeper *keeper = &shadow->keeper;
+    int64_t epochs = 0;
+    for (size_t i = 0; i < keeper->stages.n; i++)
+        epochs += keeper->stages.rows[i].epoch;
+    if (epochs == keeper->followed_epochs)
+        return false;
+    if (!board_followed(shadow->options.board))
+        return true;
+    keeper->followed_epochs = epochs;
+    *ret_news = true;
+    return false;
+}
+
 static CO_FN void follow_co(Ctx *ctx, void *arg) {
     Shadow *shadow = arg;
     Keeper *keeper = &shadow->keeper;
     int64_t load_at_ms = 0, alive_at_ms = 0;
     for (;;) {
         bool news = false, paused = is_first(shadow) && look_at_pauses(shadow, &news);
+        bool soon = (is_first(shadow) && look_at_workers(shadow, &news)) || paused;
         int64_t now_ms = clock_mono_ms();
         if (keeper->notified || now_ms >= load_at_ms) {
             keeper->notified = false;
@@ -200,13 +218,12 @@ static CO_FN void follow_co(Ctx *ctx, void *arg) {
         }
         if (is_first(shadow) && (news || now_ms >= alive_at_ms)) {
             if (put_alive(shadow, ctx) != ERR_OK && news)
-                keeper->holding_epoch = 0; /* nobody was told: say it again */
+                keeper->holding_epoch = keeper->followed_epochs = 0; /* nobody was told: say it again */
             alive_at_ms = clock_mono_ms() + SECOND_MS;
         }
         keeper->wake = (Wait){0};
         keeper->waiting = true;
-        Err err =
-            keeper->notified ? ERR_OK : co_wait(&keeper->wake, clock_mono_ms() + (paused ? PAUSED_MS : SECOND_MS));
+        Err err = keeper->notified ? ERR_OK : co_wait(&keeper->wake, clock_mono_ms() + (soon ? PAUSED_MS : SECOND_MS));
         keeper->waiting = false;
         if (err == ERR_CANCELLED || co_is_cancelled())
             return;

@@ -11,7 +11,8 @@ typedef struct Keeper {
     StageTable stages, read; /* as on the board; as just read */
     BudgetRow budgets[STAGES_MAX];
     int64_t holding_epoch;
-    Wait wake; /* follow_co waits here */
+    int64_t followed_epochs; /* sum of the epochs of the stages that every worker here goes by */
+    Wait wake;               /* follow_co waits here */
     bool waiting, notified;
     int64_t minute;
     Traffic base[BOARD_ROUTES_MAX][BOARD_SIDES]; /* totals when the minute began */

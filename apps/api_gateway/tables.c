@@ -230,6 +230,8 @@ static const Attribute gateway_attributes[] = {
     ATTR(GatewayRow, holding_epoch, .required = true,
          .doc = "All its workers hold what this epoch pauses, and none is in work."),
     ATTR(GatewayRow, workers, .required = true),
+    ATTR(GatewayRow, followed_epochs, .required = true, .default_sql = "0",
+         .doc = "All its workers go by the stages whose epochs have this sum."),
     {0},
 };
 static const Resource gateways = {
@@ -240,6 +242,26 @@ static const Resource gateways = {
     .size = sizeof(GatewayRow),
     .attributes = gateway_attributes,
     .storage = "fillfactor=50",
+    .internal = true,
+};
+
+static const Attribute rehearsal_attributes[] = {
+    ATTR(RehearsalRow, context, .key = true, .required = true, .doc = "One at a time."),
+    ATTR(RehearsalRow, part, .required = true),
+    ATTR(RehearsalRow, stage, .required = true, .doc = "As it was before, and is to be again."),
+    ATTR(RehearsalRow, began_at, .required = true, .coarse = true),
+    ATTR(RehearsalRow, who, .required = true),
+    ATTR(RehearsalRow, why, .required = true),
+    ATTR(RehearsalRow, place, .required = true, .doc = "Host and process."),
+    {0},
+};
+static const Resource rehearsals = {
+    .name = "rehearsal",
+    .plural = "rehearsals",
+    .schema = "gateway",
+    .doc = "Rehearsals that are under way, or were killed.",
+    .size = sizeof(RehearsalRow),
+    .attributes = rehearsal_attributes,
     .internal = true,
 };
 
@@ -263,7 +285,8 @@ static const Resource callers = {
 };
 
 static const Resource *const resources[] = {
-    &clusters, &samples, &expected, &stages, &changes, &tallies, &traffic, &pairs, &gateways, &callers, NULL,
+    &clusters, &samples, &expected, &stages,  &changes,    &tallies,
+    &traffic,  &pairs,   &gateways, &callers, &rehearsals, NULL,
 };
 
 const Context GATEWAY_CONTEXT = {

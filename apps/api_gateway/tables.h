@@ -82,7 +82,15 @@ typedef struct GatewayRow {
     Instant seen_at;
     int64_t holding_epoch; /* every worker holds the writes that this epoch pauses, and none is in work */
     int32_t workers;
+    int64_t followed_epochs; /* sum of the epochs of the stages that every worker goes by */
 } GatewayRow;
+
+/** A rehearsal that is under way, or was killed: how the stage was before it, so that anybody can put it back. */
+typedef struct RehearsalRow {
+    Str context, part, stage;
+    Instant began_at;
+    Str who, why, place; /* place: host and process */
+} RehearsalRow;
 
 /** What was done to a client beside its requests: callers that still come to a retired route. */
 typedef struct CallerRow {

@@ -74,6 +74,21 @@ const Command COMMANDS[] = {
             "rollback  the old side answers again, at once; stage shadow, or legacy with --legacy\n"
             "retire    says when it ends (--gone), then answers 410\n"
             "sign      a header with which a tester chooses the side of single requests: sign new|legacy"},
+    {ROW(rehearse), .arguments = "CONTEXT [reads|writes]", .arguments_min = 1, .arguments_max = 2,
+     .brief = "go a context's whole way to the new side and back, under load, and time it",
+     .doc =
+         "Takes the stages of running gateways from where they are (legacy or shadow) through shadow, canary and "
+         "promote and\nback, by the same steps as `usher cutover`, while it asks the gateway at a bounded rate, and "
+         "reports: what clients saw\nfail (0 is wanted), p50 and p99 of each phase, the time from each change until "
+         "all workers acted on it (1 s), how long\nwrites waited (2 s), and with --break how long it took to step back "
+         "by itself (30 s). Exit 0 when all of it held, 1 when\nnot, 2 when there was trouble with the surroundings "
+         "before anything was changed.\n"
+         "Reads are asked on the context's GET routes with ids that its lists tell, or from --requests. Writes are "
+         "rehearsed only\nwith --requests, whose writes are then really made, on whichever side answers.\n"
+         "Gates that say \"not available\" or stay inconclusive need --force with a reason, which is audited; one "
+         "that fails is never\noverridden. In the end, also after Ctrl-C and when it is killed, the stage is put back "
+         "as it was; --undo does that for one\nwhose processes were all killed. Only gateways of this machine are "
+         "asked and moved, unless --i-mean-it names the others."},
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "
             "off."},

@@ -17,6 +17,7 @@
     X(replay)                                                                                                          \
     X(diffs)                                                                                                           \
     X(cutover)                                                                                                         \
+    X(rehearse)                                                                                                        \
     X(quirks)                                                                                                          \
     X(doctor)                                                                                                          \
     X(schema)                                                                                                          \

@@ -33,7 +33,7 @@ static int bad_use(Invocation *call, const char *text) {
     return cli_fail(call->ctx, 2, "cutover");
 }
 
-static bool number_option(Invocation *call, const char *name, int64_t min, int64_t max, int64_t *ret) {
+bool cutover_number(Invocation *call, const char *name, int64_t min, int64_t max, int64_t *ret) {
     const char *text = option_text(call, name);
     uint64_t value = 0;
     if (text == NULL)
@@ -46,13 +46,13 @@ static bool number_option(Invocation *call, const char *name, int64_t min, int64
     return true;
 }
 
-static bool read_limits(Invocation *call, GateLimits *ret) {
+bool cutover_read_limits(Invocation *call, GateLimits *ret) {
     const char *limit = option_text(call, "limit"), *window = option_text(call, "window");
     Decimal percent;
     *ret = GATE_LIMITS_DEFAULT;
     if (window != NULL)
         ret->window = window;
-    if (!number_option(call, "samples", 1, 100000000, &ret->samples_min))
+    if (!cutover_number(call, "samples", 1, 100000000, &ret->samples_min))
         return false;
     if (limit == NULL)
         return true;
@@ -71,9 +71,10 @@ static bool is_context(const char *name) {
     return false;
 }
 
-static bool read_target(Invocation *call, CutoverTarget *ret) {
-    const char *part = call->argument_count > 2 ? call->arguments[2] : "reads", *route = option_text(call, "route");
-    if (call->argument_count < 2 || !is_context(call->arguments[1])) {
+bool cutover_read_target(Invocation *call, int at, CutoverTarget *ret) {
+    const char *part = call->argument_count > at + 1 ? call->arguments[at + 1] : "reads";
+    const char *route = option_text(call, "route");
+    if (call->argument_count <= at || !is_context(call->arguments[at])) {
         err_printf("say which context: events, users or tickets\n");
         return false;
     }
@@ -81,7 +82,7 @@ static bool read_target(Invocation *call, CutoverTarget *ret) {
         err_printf("it is reads or writes, not \"%s\"\n", part);
         return false;
     }
-    *ret = (CutoverTarget){call->arguments[1], part, route == NULL ? "" : route,
+    *ret = (CutoverTarget){call->arguments[at], part, route == NULL ? "" : route,
                            strcmp(part, "reads") == 0 ? PART_READS : PART_WRITES};
     return true;
 }
@@ -139,7 +140,7 @@ static int forward(Cutover *cutover, StageKind to) {
     CutoverStage from;
     CutoverStep step = {.to = to, .canary_percent = to == STAGE_CANARY ? 5 : 0, .why = option_text(call, "reason")};
     bool force = option_flag(call, "force");
-    if (!number_option(call, "percent", 1, 100, &step.canary_percent))
+    if (!cutover_number(call, "percent", 1, 100, &step.canary_percent))
         return 2;
     if (force && step.why == NULL)
         return bad_use(call, "--force needs a --reason");
@@ -247,7 +248,8 @@ int cmd_cutover(Invocation *call) {
     for (size_t i = 0; i < ARRAY_LEN(SUBCOMMANDS); i++) {
         if (strcmp(call->arguments[0], SUBCOMMANDS[i].name) != 0)
             continue;
-        if ((SUBCOMMANDS[i].needs_target && !read_target(call, &cutover.target)) || !read_limits(call, &cutover.limits))
+        if ((SUBCOMMANDS[i].needs_target && !cutover_read_target(call, 1, &cutover.target)) ||
+            !cutover_read_limits(call, &cutover.limits))
             return 2;
         if (!gateway_connect(call, &cutover.settings, &conn, &wrong))
             return wrong;

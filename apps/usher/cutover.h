@@ -94,6 +94,13 @@ typedef struct Cutover {
     GateLimits limits;
 } Cutover;
 
+/** From the arguments at `at` and behind, and --route. False: said what is wrong. */
+bool cutover_read_target(Invocation *call, int at, CutoverTarget *ret);
+/** --samples, --limit, --window. False: said what is wrong. */
+bool cutover_read_limits(Invocation *call, GateLimits *ret);
+/** A whole number; *ret stays where the option is not given. False: said what is wrong. */
+bool cutover_number(Invocation *call, const char *name, int64_t min, int64_t max, int64_t *ret);
+
 int cutover_status(Cutover *cutover);
 int cutover_plan(Cutover *cutover);
 void cutover_print_gates(const Gate *gates, size_t n);

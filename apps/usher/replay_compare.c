@@ -151,7 +151,8 @@ Err replay_compare(Arena *arena, const Expected *want, const HttpAnswer *got, Bu
     Str w, g;
     TRY(without_trace_ids(arena, want->body, &w));
     TRY(without_trace_ids(arena, got->body, &g));
-    if (str_find(w, STR(REDACTED_SIGN)) >= 0) /* a sample that `usher diffs export` wrote */
+    /* A sample that `usher diffs export` wrote; what is equal as it stands needs no such allowance. */
+    if (!str_eq(w, g) && str_find(w, STR(REDACTED_SIGN)) >= 0)
         TRY(redact_body(arena, g, &g));
     TRY(sorted(arena, w, want->unordered_by, &w));
     TRY(sorted(arena, g, want->unordered_by, &g));

@@ -97,8 +97,10 @@ H2Stream *h2_stream_take(H2Session *session, int32_t id) {
     else
         stream = HEAP_NEW(H2Stream);
     if (stream != NULL)
-        *stream =
-            (H2Stream){.id = id, .in = buf_new(NULL, H2_STREAM_WINDOW), .handed = buf_new(NULL, H2_STREAM_WINDOW)};
+        *stream = (H2Stream){.id = id,
+                             .in = buf_new(NULL, H2_STREAM_WINDOW),
+                             .handed = buf_new(NULL, H2_STREAM_WINDOW),
+                             .trailers = buf_new(NULL, CHUNK_TRAILERS_MAX)};
     return stream;
 }
 
@@ -115,6 +117,7 @@ void h2_stream_give(HttpConnection *conn, H2Stream *stream) {
     }
     buf_done(&stream->in);
     buf_done(&stream->handed);
+    buf_done(&stream->trailers);
     if (conn->count >= STREAMS_POOLED_MAX) {
         heap_free(stream);
         return;

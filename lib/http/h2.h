@@ -53,6 +53,7 @@ struct H2Stream {
     Buf in, handed; /* arrived; held by the handler */
     uint64_t received, decoded;
     bool input_ended;
+    Buf trailers;                 /* of the request, as lines of HTTP/1.1 */
     Str out;                      /* to be sent, in the handler's memory */
     const H2Fields *out_trailers; /* behind it; NULL: none */
     bool out_last;                /* nothing follows it */

@@ -70,6 +70,7 @@ void upstream_release(Upstream *upstream) {
         upstream->instances = next;
     }
     timer_disarm(upstream->loop, &upstream->sweep);
+    upstream_tls_end(upstream);
     block_give(&upstream->blocks, upstream->scratch);
     blocks_done(&upstream->blocks);
     arena_free(upstream->arena);
@@ -139,6 +140,8 @@ Err upstream_new(Loop *loop, const UpstreamOptions *options, Upstream **ret) {
     upstream->arena = arena_new(256 * 1024);
     Err err = upstream->arena == NULL ? ERR_NO_MEMORY : options_copy(upstream, options);
     if (err == ERR_OK)
+        err = upstream_tls_start(upstream);
+    if (err == ERR_OK)
         err = names_start(upstream);
     if (err == ERR_OK)
         err = checks_start(upstream);
@@ -162,7 +165,8 @@ bool upstream_same(const Upstream *upstream, const UpstreamOptions *options) {
     UpstreamLimits limits = options->limits;
     limits.head_max = MIN_OF(limits.head_max, UPSTREAM_LIMITS_DEFAULT.head_max);
     bool same = str_eq(own->name, options->name) && own->url_count == options->url_count &&
-                str_eq(own->check_path, options->check_path) && memcmp(&own->limits, &limits, sizeof limits) == 0;
+                str_eq(own->check_path, options->check_path) && own->from == options->from &&
+                memcmp(&own->limits, &limits, sizeof limits) == 0;
     for (size_t i = 0; same && i < own->url_count; i++)
         same = str_eq(own->urls[i], options->urls[i]);
     return same;

@@ -1,7 +1,9 @@
 """All recorded conversations of the old system, replayed by usher and by an independent replayer. Both must agree."""
+import http.server
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -73,3 +75,34 @@ def test_a_difference_is_found(server, tmp_path):
     assert done.returncode == 1
     assert places(done.stdout) == {("08-users-crud", changed)}
     assert "Ann Other" in done.stdout
+
+
+class Says(http.server.BaseHTTPRequestHandler):
+    """Answers everything with the server's one body."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.body)))
+        self.end_headers()
+        self.wfile.write(self.server.body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_answer_that_speaks_of_redaction_equals_itself(server, tmp_path):
+    """Found by fuzzing: where the recorded text holds the sign of a redacted sample, what came was redacted and what was recorded not."""
+    body = '{"bytes redacted]traceId"~:"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}'
+    recording = tmp_path / "sign.json"
+    recording.write_text(json.dumps({"name": "sign", "exchanges": [
+        {"request": {"method": "GET", "path": "/", "headers": []}, "response": {"status": 200, "headers": [], "body": body}}]}))
+    odd = http.server.HTTPServer(("127.0.0.1", 0), Says)
+    threading.Thread(target=odd.serve_forever, daemon=True).start()
+    try:
+        for said, code in ((body, 0), (body.replace("trace", "other"), 1)):
+            odd.body = said.encode()
+            done = server.cli("replay", str(recording), "--against", f"http://127.0.0.1:{odd.server_port}")
+            assert done.returncode == code, done.stdout + done.stderr
+    finally:
+        odd.shutdown()
+        odd.server_close()

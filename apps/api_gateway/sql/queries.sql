@@ -61,10 +61,11 @@ SELECT context, part, route, stage, canary_percent, epoch, paused_until, depreca
  LIMIT 1000;
 
 -- name: gateway_alive :exec
-INSERT INTO gateway.gateways AS g (id, name, seen_at, holding_epoch, workers)
-VALUES ($1, $2, clock_timestamp(), $3, $4)
+INSERT INTO gateway.gateways AS g (id, name, seen_at, holding_epoch, workers, followed_epochs)
+VALUES ($1, $2, clock_timestamp(), $3, $4, $5)
     ON CONFLICT (id) DO UPDATE
-   SET seen_at = excluded.seen_at, holding_epoch = excluded.holding_epoch, workers = excluded.workers;
+   SET seen_at = excluded.seen_at, holding_epoch = excluded.holding_epoch, workers = excluded.workers,
+       followed_epochs = excluded.followed_epochs;
 
 -- name: gateway_gone :exec
 DELETE FROM gateway.gateways WHERE id = $1;

@@ -123,6 +123,25 @@ static void counts_are_of_all(void **state) {
     assert_int_equal(board_skips(board, 2, SKIP_LARGE), 0);
 }
 
+static void followed_means_everybody(void **state) {
+    (void)state;
+    static StageTable table = {.n = 0};
+    board_stages_put(board, &table);
+    assert_true(board_followed(board)); /* nobody is there */
+    board_attach(board, 0);
+    board_attach(board, 1);
+    board_adopted(board, 0, board_version(board));
+    assert_false(board_followed(board)); /* one knows of none yet */
+    board_adopted(board, 1, board_version(board));
+    assert_true(board_followed(board));
+    board_stages_put(board, &table);
+    assert_false(board_followed(board));
+    board_detach(board, 0);
+    board_adopted(board, 1, board_version(board));
+    assert_true(board_followed(board)); /* who has left need not follow */
+    board_detach(board, 1);
+}
+
 static void quiet_means_everybody(void **state) {
     (void)state;
     Str events = STR("events"), all = STR("");
@@ -224,6 +243,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(stages_have_versions, setup, teardown),
         cmocka_unit_test_setup_teardown(a_writer_may_die, setup, teardown),
         cmocka_unit_test_setup_teardown(counts_are_of_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(followed_means_everybody, setup, teardown),
         cmocka_unit_test_setup_teardown(quiet_means_everybody, setup, teardown),
         cmocka_unit_test_setup_teardown(rings_keep_order_and_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(sleepers_are_woken, setup, teardown),
