@@ -130,6 +130,11 @@ static Str time_text(char out[INSTANT_TEXT_MAX]) {
     return (Str){out, instant_format(now, out)};
 }
 
+/* second: as HTTP/2 is called, "2" in telemetry (RFC 9113 has no minor number), "2.0" where readers expect one. */
+static Str version_text(const Request *req, Str second) {
+    return req->major == 2 ? second : req->minor == 0 ? STR("1.0") : STR("1.1");
+}
+
 static void json_line(const AccessEntry *entry, Buf *out) {
     const Request *req = entry->req;
     const ProxyResult *result = entry->result;
@@ -143,6 +148,8 @@ static void json_line(const AccessEntry *entry, Buf *out) {
     member(&w, "peer", req->peer);
     member(&w, "method", req->method_text);
     member(&w, "target", req->target);
+    member(&w, "scheme", req->secure ? STR("https") : STR("http"));
+    member(&w, "version", version_text(req, STR("2")));
     member(&w, "host", request_header(req, "Host"));
     number(&w, "status", entry->status);
     number(&w, "duration_us", (entry->ended_ns - entry->began_ns) / 1000);
@@ -186,7 +193,8 @@ static void combined_line(const AccessEntry *entry, Buf *out) {
     buf_add(&line, req->method_text);
     buf_add_char(&line, ' ');
     buf_add(&line, req->target);
-    buf_add(&line, req->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1"));
+    buf_add(&line, STR(" HTTP/"));
+    buf_add(&line, version_text(req, STR("2.0")));
     buf_add(out, entry->client);
     buf_printf(out, " - - [%.2s/%.3s/%.4s:%.8s +0000] ", date.p + 5, date.p + 8, date.p + 12, date.p + 17);
     quoted(out, buf_str(&line));

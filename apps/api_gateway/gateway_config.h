@@ -8,6 +8,7 @@
 #include "json/json.h"
 
 typedef struct ConfigUpstream {
+    const char *setting; /* that it was made of; NULL: it stands in the file */
     Str name;
     Slice(Str) urls;
     Str check;

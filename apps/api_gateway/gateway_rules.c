@@ -16,26 +16,35 @@ static const ConfigUpstream *upstream_find(const GatewayConfig *config, Str name
 }
 
 /* LEGACY_URL and NEW_URL are upstreams named old and new, unless the file has such. */
-static void url_upstream(GatewayConfig *config, const char *name, Str url, const char *setting, Buf *mistakes) {
-    const char *why;
+static void url_upstream(GatewayConfig *config, const char *name, Str url, const char *setting) {
     if (url.n == 0 || upstream_find(config, str_c(name)) != NULL || config->upstream_count == CONFIG_UPSTREAMS_MAX)
         return;
     Str *urls = ARENA_ARRAY(config->arena, Str, UPSTREAM_URLS_MAX + 1);
     size_t n = 0;
     while (urls != NULL && url.p != NULL && n <= UPSTREAM_URLS_MAX) {
         Str one = str_trim(str_cut(&url, ','), " ");
-        if (!upstream_url_fits(one, &why))
-            config_mistake(mistakes, config->file, NULL, "%s: \"%.*s\": %s", setting, STR_ARG(one), why);
         urls[n++] = arena_str(config->arena, one);
     }
     config->upstreams[config->upstream_count++] =
-        (ConfigUpstream){.name = str_c(name), .urls = {urls, n}, .limits = UPSTREAM_LIMITS_DEFAULT};
+        (ConfigUpstream){.name = str_c(name), .setting = setting, .urls = {urls, n}, .limits = UPSTREAM_LIMITS_DEFAULT};
+}
+
+static void check_url(const GatewayConfig *config, const ConfigUpstream *upstream, Str url, Buf *mistakes) {
+    Ctx ctx;
+    ctx_init(&ctx, config->arena, 0);
+    if (upstream_url_try(&ctx, url) == ERR_OK)
+        return;
+    if (upstream->setting != NULL)
+        config_mistake(mistakes, config->file, NULL, "%s: \"%.*s\": %.*s", upstream->setting, STR_ARG(url),
+                       STR_ARG(ctx.problem.message));
+    else
+        config_mistake(mistakes, config->file, &upstream->at, "upstream \"%.*s\": \"%.*s\": %.*s",
+                       STR_ARG(upstream->name), STR_ARG(url), STR_ARG(ctx.problem.message));
 }
 
 static void check_upstreams(const GatewayConfig *config, Buf *mistakes) {
     for (size_t i = 0; i < config->upstream_count; i++) {
         const ConfigUpstream *upstream = &config->upstreams[i];
-        const char *why;
         if (upstream_find(config, upstream->name) != upstream)
             config_mistake(mistakes, config->file, &upstream->at, "upstream \"%.*s\" is there twice",
                            STR_ARG(upstream->name));
@@ -44,9 +53,7 @@ static void check_upstreams(const GatewayConfig *config, Buf *mistakes) {
                            "upstream \"%.*s\" wants 1 to %d urls: \"urls\": [\"http://10.0.0.5:5000\"]",
                            STR_ARG(upstream->name), UPSTREAM_URLS_MAX);
         for (size_t j = 0; j < upstream->urls.n; j++)
-            if (!upstream_url_fits(upstream->urls.p[j], &why))
-                config_mistake(mistakes, config->file, &upstream->at, "upstream \"%.*s\": \"%.*s\": %s",
-                               STR_ARG(upstream->name), STR_ARG(upstream->urls.p[j]), why);
+            check_url(config, upstream, upstream->urls.p[j], mistakes);
         bool check_fits = upstream->check.p == NULL || (upstream->check.n > 0 && upstream->check.p[0] == '/');
         for (size_t j = 0; upstream->check.p != NULL && j < upstream->check.n; j++)
             check_fits = check_fits && upstream->check.p[j] > ' ' && upstream->check.p[j] < 0x7f;
@@ -222,8 +229,8 @@ Err gateway_config_read(const GatewayOptions *options, Arena *arena, Buf *mistak
         return ERR_NO_MEMORY;
     if (options->file_text.p != NULL)
         gateway_config_parse(&config, options->file_text, mistakes);
-    url_upstream(&config, "old", options->old_url, "LEGACY_URL", mistakes);
-    url_upstream(&config, "new", options->new_url, "NEW_URL", mistakes);
+    url_upstream(&config, "old", options->old_url, "LEGACY_URL");
+    url_upstream(&config, "new", options->new_url, "NEW_URL");
     sides_settle(&config, mistakes);
     trusted_read(&config, options, mistakes);
     check_upstreams(&config, mistakes);

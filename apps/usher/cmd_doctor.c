@@ -195,7 +195,9 @@ static void tls_wrong(void *data, Str what, const char *mend) {
 
 static void check_tls(Doctor *doctor) {
     const TlsExamination examination = {tls_fine, tls_warning, tls_wrong, doctor};
-    tls_examine(doctor->ctx, doctor->settings, doctor->settings->listen, &examination);
+    bool http = tls_is_wanted(doctor->settings->listen);
+    tls_examine(doctor->ctx, doctor->settings, http ? doctor->settings->listen : doctor->settings->gateway_listen,
+                &examination);
 }
 
 static int64_t read_number(const char *path) {

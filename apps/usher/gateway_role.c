@@ -15,6 +15,7 @@
 #include "usher/observe.h"
 #include "usher/settings_file.h"
 #include "usher/shadow_role.h"
+#include "usher/tls.h"
 
 enum { ROUTES_FILE_MAX = 4 << 20, OPTIONS_BYTES = 16 << 20, GATEWAY_ARENA_BYTES = 2 << 20 };
 
@@ -61,10 +62,21 @@ static bool has_role(const Settings *settings, const char *role) {
     return false;
 }
 
-/* The http role of this usher, where there is one: its first address, as one reaches it from here. */
+/* Its first address without TLS: whom its certificate names, one does not know here. */
+static Str plain_address(Str listen) {
+    while (listen.p != NULL) {
+        Str address = str_trim(str_cut(&listen, ','), " ");
+        if (str_starts_with(address, STR("http://")))
+            return str_slice(address, 7, address.n);
+        if (!str_starts_with(address, STR("https://")))
+            return address;
+    }
+    return STR("");
+}
+
+/* The http role of this usher, where there is one, as one reaches it from here. */
 static Str own_new_url(const Settings *settings, Arena *arena) {
-    Str rest = settings->listen;
-    Str address = str_trim(str_cut(&rest, ','), " ");
+    Str address = plain_address(settings->listen);
     if (!has_role(settings, "http") || address.n == 0)
         return (Str){NULL, 0};
     if (str_starts_with(address, STR("unix:")))
@@ -131,6 +143,13 @@ Err gateway_role_prepare(const Settings *settings, int workers, Arena *arena) {
     if ((shared = gateway_shared_new()) == NULL)
         return ERR_NO_MEMORY;
     TRY(check(settings));
+    Ctx ctx;
+    ctx_init(&ctx, arena, 0);
+    Err err = tls_prepare(&ctx, settings, settings->gateway_listen);
+    if (err != ERR_OK) {
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+        return err;
+    }
     return listeners_open("gateway", settings->gateway_listen, "GATEWAY_LISTEN", workers, arena);
 }
 
@@ -170,12 +189,30 @@ static Err open_gateway(Worker *worker, const Settings *settings) {
     return err;
 }
 
+static Err open_server(Worker *worker, const Settings *settings, HttpServerOptions *options) {
+    Arena *arena CLEANUP(arena_freep) = arena_new(OPTIONS_BYTES);
+    int fds[LISTENERS_PER_WORKER];
+    size_t n = listeners_of("gateway", worker->index, fds);
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    Err err = tls_options(&ctx, settings, settings->gateway_listen, fds, n, options);
+    if (err != ERR_OK)
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    else
+        err = http_server_new(worker->loop, fds, n, options, &self.server);
+    tls_context_unref(options->tls);
+    return err;
+}
+
 Err gateway_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
     listeners_close_but("gateway", worker->index);
     observe_attach(worker);
     TRY(open_gateway(worker, settings));
     TRY(shadow_role_hook(worker, self.gateway));
+    TRY(gateway_measure(self.gateway));
     HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT,
                                  .handler = gateway_serve,
                                  .data = self.gateway,
@@ -187,8 +224,7 @@ Err gateway_role_start(Worker *worker) {
     options.limits.arena_bytes = GATEWAY_ARENA_BYTES;
     options.observer = telemetry_http_observer();
     arena_set_budget((size_t)settings->memory_max_bytes);
-    int fds[LISTENERS_PER_WORKER];
-    TRY(http_server_new(worker->loop, fds, listeners_of("gateway", worker->index, fds), &options, &self.server));
+    TRY(open_server(worker, settings, &options));
     return observe_start(worker, NULL, self.server);
 }
 
@@ -202,7 +238,11 @@ Err gateway_role_reload(Worker *worker) {
     ctx_init(&ctx, arena, 0);
     TRY(settings_reload(&ctx, &mistakes));
     TRY(settings_now(&ctx, &settings));
-    return open_gateway(worker, &settings);
+    TRY(open_gateway(worker, &settings));
+    Err err = tls_reload(&ctx, self.server);
+    if (err != ERR_OK) /* the old certificates go on */
+        LOG_E(&ctx, "tls", F_STR("why", ctx.problem.message));
+    return err;
 }
 
 static void on_drained(void *data) {

@@ -415,8 +415,9 @@ const Setting SETTINGS[] = {
      .offset = S(legacy_url),
      .check = check_upstream_urls,
      .reload = true,
-     .doc =
-         "The old system behind the gateway: http://host:port or unix:/path, several instances separated by commas."},
+     .doc = "The old system behind the gateway: http://host:port, https://host:port (docs/gateway.md has its "
+            "parameters) or "
+            "unix:/path, several instances separated by commas."},
     {.env = "NEW_URL",
      .kind = SETTING_TEXT,
      .offset = S(new_url),

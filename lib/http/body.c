@@ -165,14 +165,15 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) {
 void request_keep_trailers(Request *req) {
     Exchange *ex = (Exchange *)((char *)req - offsetof(Exchange, req));
     if (ex->stream != NULL || ex->conn->body.owner != ex)
-        return; /* HTTP/2: dropped; or the whole body was there with the head: it had a length */
+        return; /* streams keep theirs; or the whole body was there with the head: it had a length */
     ex->trailers = buf_new(req->ctx->arena, CHUNK_TRAILERS_MAX);
     ex->conn->body.decoder.kept = &ex->trailers;
 }
 
 Str request_trailers(const Request *req) {
     const Exchange *ex = (const Exchange *)((const char *)req - offsetof(Exchange, req));
-    return ex->body_ended && ex->trailers.err == ERR_OK ? buf_str(&ex->trailers) : STR("");
+    const Buf *trailers = ex->stream == NULL ? &ex->trailers : &ex->stream->trailers;
+    return ex->body_ended && trailers->err == ERR_OK ? buf_str(trailers) : STR("");
 }
 
 bool request_body_here(Request *req, Str *ret) {

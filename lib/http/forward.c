@@ -245,7 +245,7 @@ void forward_head(const Request *req, const ForwardRules *rules, const ForwardBo
     if (!rules->hides_forwarded)
         forwarded_add(req, host, &noticed, out);
     if (rules->via.n > 0) {
-        buf_add(out, req->minor == 0 ? STR("Via: 1.0 ") : STR("Via: 1.1 "));
+        buf_add(out, req->major == 2 ? STR("Via: 2.0 ") : req->minor == 0 ? STR("Via: 1.0 ") : STR("Via: 1.1 "));
         buf_add(out, rules->via);
         buf_add_bytes(out, "\r\n", 2);
     }

@@ -97,8 +97,10 @@ H2Stream *h2_stream_take(H2Session *session, int32_t id) {
     else
         stream = HEAP_NEW(H2Stream);
     if (stream != NULL)
-        *stream =
-            (H2Stream){.id = id, .in = buf_new(NULL, H2_STREAM_WINDOW), .handed = buf_new(NULL, H2_STREAM_WINDOW)};
+        *stream = (H2Stream){.id = id,
+                             .in = buf_new(NULL, H2_STREAM_WINDOW),
+                             .handed = buf_new(NULL, H2_STREAM_WINDOW),
+                             .trailers = buf_new(NULL, CHUNK_TRAILERS_MAX)};
     return stream;
 }
 
@@ -115,6 +117,7 @@ void h2_stream_give(HttpConnection *conn, H2Stream *stream) {
     }
     buf_done(&stream->in);
     buf_done(&stream->handed);
+    buf_done(&stream->trailers);
     if (conn->count >= STREAMS_POOLED_MAX) {
         heap_free(stream);
         return;
@@ -170,9 +173,13 @@ bool h2_frame(HttpConnection *conn) {
             connection_abort(conn);
             return false;
         } else { /* a body that found no room (on_body_send), or a client that opens no window */
+            if (conn->eof)
+                h2_stuck_end(conn);
             return block_length(conn->out) > 0 && nghttp2_session_want_write(session->ng) != 0;
         }
     }
+    if (conn->eof && !conn->dead)
+        h2_stuck_end(conn);
     return false;
 }
 
@@ -195,6 +202,7 @@ void h2_eof(HttpConnection *conn) {
             wait_wake(ex->body_wait, ERR_OK); /* it looks and finds the end */
         ex->body_wait = NULL;
     }
+    h2_stuck_end(conn);
 }
 
 static void goaway(H2Session *session) {

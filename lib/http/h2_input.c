@@ -4,6 +4,7 @@
  * Callbacks of nghttp2. They run inside h2_input (and some inside h2_output), so they only note, submit and wake; a
  * handler wakes in its own coroutine later in the turn.
  */
+#include "http/chars.h"
 #include "http/h2.h"
 
 static Exchange *exchange_of(nghttp2_session *ng, int32_t id) {
@@ -32,11 +33,20 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
 
 static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
                      const uint8_t *value, size_t value_n, uint8_t flags, void *data) {
-    (void)ng;
+    Str field = {(const char *)name, name_n}, text = {(const char *)value, value_n};
     (void)flags;
-    if (frame->headers.cat ==
-        NGHTTP2_HCAT_REQUEST) /* trailers are checked by nghttp2, and dropped as those of chunks */
-        h2_head_field(data, (Str){(const char *)name, name_n}, (Str){(const char *)value, value_n});
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        h2_head_field(data, field, text);
+        return 0;
+    }
+    Exchange *ex = exchange_of(ng, frame->hd.stream_id);
+    if (ex == NULL || !chars_all(field, CHAR_TOKEN) || !chars_all(text, CHAR_VALUE))
+        return 0;
+    Buf *trailers = &ex->stream->trailers;
+    buf_add(trailers, field);
+    buf_add_bytes(trailers, ": ", 2);
+    buf_add(trailers, text);
+    buf_add_bytes(trailers, "\r\n", 2);
     return 0;
 }
 
@@ -138,7 +148,7 @@ void h2_callbacks_input(nghttp2_session_callbacks *callbacks) {
 /* RFC 9110 §10.1.1. */
 static void continue_send(Exchange *ex) {
     H2Stream *stream = ex->stream;
-    if (!ex->req.expect_continue || ex->continue_sent || stream->received > 0)
+    if (!ex->req.expect_continue || ex->continue_sent || ex->req.holds_continue || stream->received > 0)
         return;
     ex->continue_sent = true;
     static uint8_t name[] = ":status", value[] = "100";

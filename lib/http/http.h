@@ -71,8 +71,8 @@ CO_FN Err request_body(Request *req, uint64_t max_bytes, Str *ret) MUST_USE;
 CO_FN Err request_body_next(Request *req, Str *ret) MUST_USE;
 /** True when all of the body came with the head: *ret is it, and it counts as read. */
 bool request_body_here(Request *req, Str *ret);
-/** Field lines behind the last chunk, each with its CRLF; empty: none, or the body is not at its end yet. Kept only
- *  when request_keep_trailers was called before the body was read. */
+/** Field lines behind the body, each with its CRLF; empty: none, or the body is not at its end yet. Those behind the
+ *  last chunk of HTTP/1.1 are kept only when request_keep_trailers was called before the body was read. */
 Str request_trailers(const Request *req);
 void request_keep_trailers(Request *req);
 

@@ -70,6 +70,7 @@ void upstream_release(Upstream *upstream) {
         upstream->instances = next;
     }
     timer_disarm(upstream->loop, &upstream->sweep);
+    upstream_tls_end(upstream);
     block_give(&upstream->blocks, upstream->scratch);
     blocks_done(&upstream->blocks);
     arena_free(upstream->arena);
@@ -139,6 +140,8 @@ Err upstream_new(Loop *loop, const UpstreamOptions *options, Upstream **ret) {
     upstream->arena = arena_new(256 * 1024);
     Err err = upstream->arena == NULL ? ERR_NO_MEMORY : options_copy(upstream, options);
     if (err == ERR_OK)
+        err = upstream_tls_start(upstream);
+    if (err == ERR_OK)
         err = names_start(upstream);
     if (err == ERR_OK)
         err = checks_start(upstream);
@@ -177,4 +180,20 @@ UpstreamStats upstream_stats(const Upstream *upstream) {
     for (const Instance *it = upstream->instances; it != NULL; it = it->next)
         stats.well += balance_usable(it, now) && !it->checked_bad;
     return stats;
+}
+
+bool upstream_instance(const Upstream *upstream, size_t at, UpstreamInstance *ret) {
+    for (const Instance *it = upstream->instances; it != NULL; it = it->next) {
+        if (it->gone || at-- > 0)
+            continue;
+        *ret = (UpstreamInstance){.peer = it->text,
+                                  .in_work = it->in_work,
+                                  .connections = it->connections,
+                                  .unused = it->n_unused,
+                                  .failed = it->failed,
+                                  .aside = it->aside_until != 0,
+                                  .checked_bad = it->checked_bad};
+        return true;
+    }
+    return false;
 }

@@ -46,15 +46,24 @@ extern const UpstreamLimits UPSTREAM_LIMITS_DEFAULT;
 
 typedef struct UpstreamOptions {
     Str name;        /* for logs, metrics and Via; copied */
-    const Str *urls; /* "http://host[:port]" or "unix:/path"; a name may stand for several addresses; copied */
+    const Str *urls; /* upstream_url_fits; a name may stand for several addresses; copied */
     size_t url_count;
     Str check_path; /* GET of this must answer 2xx or 3xx; absent: no active checks; copied */
     UpstreamLimits limits;
     uint32_t from; /* IPv4 address, as a number, that connections come from; 0: any */
 } UpstreamOptions;
 
-/** True when it can be an upstream's URL; else *ret_why (static text) says what is wrong with it. */
+/**
+ * True when it can be an upstream's URL; else *ret_why (static text) says what is wrong with it.
+ *
+ * "http://host[:port]", "unix:/path", or "https://host[:port]" with parameters behind '?' that are named as those of
+ * amqps:// and percent-encoded: cacertfile (PEM, of the authorities believed; absent: the system's), certfile and
+ * keyfile (PEM, what we show when asked), server_name_indication (whom the certificate must name; absent: the host),
+ * verify (verify_peer; verify_none believes anybody).
+ */
 bool upstream_url_fits(Str url, const char **ret_why);
+/** Beside that reads the files that it names. ERR_INVALID: the problem says what is wrong with which. */
+MUST_USE Err upstream_url_try(Ctx *ctx, Str url);
 /** Begins to look up names and to check at once; connects when there is something to send. ERR_INVALID: a URL;
  *  ERR_NO_MEMORY. */
 MUST_USE Err upstream_new(Loop *loop, const UpstreamOptions *options, Upstream **ret);
@@ -63,6 +72,9 @@ MUST_USE Err upstream_new(Loop *loop, const UpstreamOptions *options, Upstream *
 Upstream *upstream_ref(Upstream *upstream);
 void upstream_unref(Upstream *upstream);
 Str upstream_name(const Upstream *upstream);
+/** Reads the files that its URLs name once more, for connections to come. What cannot be read is logged and stays as it
+ *  was. */
+void upstream_renew(Upstream *upstream);
 /** True when nothing but the owners' wishes differs: such an upstream may be used on after a reload. */
 bool upstream_same(const Upstream *upstream, const UpstreamOptions *options);
 
@@ -74,6 +86,7 @@ bool upstream_same(const Upstream *upstream, const UpstreamOptions *options);
     X(UPSTREAM_QUEUE_FULL, "queue_full", 503)                                                                          \
     X(UPSTREAM_QUEUE_TIMEOUT, "queue_timeout", 503)                                                                    \
     X(UPSTREAM_CONNECT, "connect", 502) /* refused, unreachable */                                                     \
+    X(UPSTREAM_TLS, "tls", 502)         /* no handshake: a certificate, or no TLS at all; the log says what to do */   \
     X(UPSTREAM_CONNECT_TIMEOUT, "connect_timeout", 504)                                                                \
     X(UPSTREAM_RESET, "reset", 502) /* the connection ended before an answer's head was whole */                       \
     X(UPSTREAM_FIRST_BYTE_TIMEOUT, "first_byte_timeout", 504)                                                          \
@@ -149,3 +162,14 @@ typedef struct UpstreamStats {
     int instances, well, in_work, waiting, connections, unused;
 } UpstreamStats;
 UpstreamStats upstream_stats(const Upstream *upstream);
+
+/** One instance as it is. */
+typedef struct UpstreamInstance {
+    const char *peer; /* "10.0.0.5:5000"; valid until the next wait */
+    int in_work, connections, unused;
+    uint64_t failed;  /* attempts in all; connection failures, those tried again included */
+    bool aside;       /* its circuit is open: it failed several times in a row */
+    bool checked_bad; /* active checks say so */
+} UpstreamInstance;
+/** The at-th that is listed; false: there are fewer. */
+bool upstream_instance(const Upstream *upstream, size_t at, UpstreamInstance *ret);

@@ -11,8 +11,12 @@ static CO_FN bool is_well(Ctx *ctx, Instance *instance) {
     Upstream *upstream = instance->upstream;
     UpstreamExchange *exchange CLEANUP(upstream_endp) = NULL;
     UpstreamAnswer answer;
-    Str head = arena_printf(ctx->arena, "GET %.*s HTTP/1.1\r\nHost: %s\r\nUser-Agent: usher-check\r\n\r\n",
-                            STR_ARG(upstream->options.check_path), instance->text);
+    /* Over TLS a server of many hosts may answer 421 to any name but the one the handshake asked for. */
+    Str host = instance->tls != NULL ? instance->tls->server_name : str_c(instance->text);
+    bool bare_ipv6 = instance->tls != NULL && str_index(host, ':') >= 0;
+    Str head =
+        arena_printf(ctx->arena, "GET %.*s HTTP/1.1\r\nHost: %s%.*s%s\r\nUser-Agent: usher-check\r\n\r\n",
+                     STR_ARG(upstream->options.check_path), bare_ipv6 ? "[" : "", STR_ARG(host), bare_ipv6 ? "]" : "");
     if (head.p == NULL)
         return true; /* our trouble, not the instance's */
     UpstreamRequest request = {.head = head, .idempotent = true};

@@ -15,12 +15,15 @@
 #include "base/heap.h"
 #include "http/upstream_impl.h"
 
+enum { TLS_RECORD = 16384 }; /* a full one has another behind it, as a rule (RFC 8446 §5.1) */
+
 /* --- readiness ---------------------------------------------------------------------------------------------------- */
 
 static void on_ready(uv_poll_t *handle, int status, int events);
 
 static void conn_watch(UpstreamConn *conn) {
-    int events = (conn->readable ? 0 : UV_READABLE) | (conn->write_wait != NULL ? UV_WRITABLE : 0);
+    bool writes = conn->write_wait != NULL || (conn->tls != NULL && tls_unsent(conn->tls) > 0);
+    int events = (conn->readable ? 0 : UV_READABLE) | (writes ? UV_WRITABLE : 0);
     if (conn->closed || events == conn->events)
         return;
     conn->events = events;
@@ -40,8 +43,13 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
     UpstreamConn *conn = handle->data;
     if (conn->closed)
         return;
-    if (conn->unused) { /* it has ended, or speaks without being asked: either way it is of no use */
-        conn_close(conn);
+    if ((events & UV_WRITABLE) != 0 && conn->tls != NULL)
+        (void)tls_flush(conn->tls);
+    if (conn->unused) {
+        if (status >= 0 && conn->tls != NULL && conn_tls_is_quiet(conn))
+            conn_watch(conn);
+        else /* it has ended, or speaks without being asked: either way it is of no use */
+            conn_close(conn);
         return;
     }
     if (status < 0) { /* libuv has stopped the handle; what it was, the next system call tells */
@@ -60,7 +68,7 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
     conn_watch(conn);
 }
 
-static CO_FN Err wait_on(UpstreamConn *conn, Wait **place, int64_t deadline_ms) {
+CO_FN Err conn_wait(UpstreamConn *conn, Wait **place, int64_t deadline_ms) {
     Wait wait = {0};
     ASSERT(*place == NULL);
     *place = &wait;
@@ -118,11 +126,25 @@ void conn_close(UpstreamConn *conn) {
     conn->closed = true;
     conn->instance->connections--;
     conn->instance->upstream->stats.connections--;
+    if (conn->tls != NULL && conn->ended_well)
+        (void)tls_shutdown_step(conn->tls);
+    tls_stream_free(conn->tls);
+    conn->tls = NULL;
     block_return(conn->instance->upstream, conn);
     wake(&conn->read_wait, ERR_EOF);
     wake(&conn->write_wait, ERR_EOF);
     uv_close((uv_handle_t *)&conn->poll, on_closed);
     close(conn->fd);
+}
+
+void conn_half_close(UpstreamConn *conn) {
+    if (conn == NULL || conn->closed)
+        return;
+    if (conn->tls == NULL)
+        (void)shutdown(conn->fd, SHUT_WR);
+    else
+        (void)tls_shutdown_step(conn->tls);
+    conn_watch(conn);
 }
 
 static CO_FN Err conn_connect(UpstreamConn *conn, int64_t deadline_ms) {
@@ -131,7 +153,7 @@ static CO_FN Err conn_connect(UpstreamConn *conn, int64_t deadline_ms) {
         return ERR_OK;
     if (errno != EINPROGRESS)
         return ERR_UNAVAILABLE;
-    TRY(wait_on(conn, &conn->write_wait, deadline_ms));
+    TRY(conn_wait(conn, &conn->write_wait, deadline_ms));
     int error = 0;
     socklen_t length = sizeof error;
     if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0)
@@ -176,6 +198,8 @@ static CO_FN Err conn_open(Instance *instance, int64_t deadline_ms, UpstreamConn
     instance->upstream->stats.connects++;
     upstream_hold(instance->upstream);
     Err err = conn_connect(conn, deadline_ms);
+    if (err == ERR_OK && instance->tls != NULL)
+        err = conn_secure(conn, deadline_ms);
     if (err != ERR_OK) {
         conn_close(conn);
         return err;
@@ -192,6 +216,7 @@ CO_FN Err conn_obtain(Instance *instance, bool fresh, int64_t deadline_ms, Upstr
         return conn_open(instance, deadline_ms, ret);
     unlink_unused(conn);
     conn->dry = true;
+    conn->ended_well = false;
     conn->instance->upstream->stats.reuses++;
     *ret = conn;
     return ERR_OK;
@@ -201,6 +226,9 @@ void conn_keep(UpstreamConn *conn) {
     Instance *instance = conn->instance;
     Upstream *upstream = instance->upstream;
     const UpstreamLimits *limits = &upstream->options.limits;
+    conn->ended_well = !conn->broken;
+    if (conn->tls != NULL && (conn->readable || tls_read_pending(conn->tls)))
+        conn->readable = !conn_tls_is_quiet(conn); /* a ticket behind the answer is no word of its own */
     if (upstream->closing || instance->gone || conn->readable || conn->broken || conn->in != NULL ||
         instance->n_unused >= limits->keep_max) {
         conn_close(conn);
@@ -227,14 +255,18 @@ void conns_sweep(Instance *instance, int64_t now, int64_t keep_ms) {
         conn_close(instance->unused_last);
 }
 
-bool conn_is_quiet(const UpstreamConn *conn) {
+bool conn_is_quiet(UpstreamConn *conn) {
     char byte;
+    if (conn->tls != NULL)
+        return conn_tls_is_quiet(conn);
     return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 /* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 CO_FN Err conn_send(UpstreamConn *conn, Str a, Str b, int64_t deadline_ms, int64_t idle_ms) {
+    if (conn->tls != NULL)
+        return conn_tls_send(conn, a, b, deadline_ms, idle_ms);
     while (a.n + b.n > 0) {
         if (conn->closed || conn->broken)
             return ERR_IO;
@@ -248,7 +280,7 @@ CO_FN Err conn_send(UpstreamConn *conn, Str a, Str b, int64_t deadline_ms, int64
             b = str_slice(b, (size_t)n - of_a, b.n);
         } else if (errno == EAGAIN) {
             int64_t idle_at = clock_mono_ms() + idle_ms;
-            TRY(wait_on(conn, &conn->write_wait, deadline_ms > 0 ? MIN_OF(deadline_ms, idle_at) : idle_at));
+            TRY(conn_wait(conn, &conn->write_wait, deadline_ms > 0 ? MIN_OF(deadline_ms, idle_at) : idle_at));
         } else if (errno != EINTR) {
             conn->broken = true;
             return ERR_IO;
@@ -277,7 +309,7 @@ CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) {
             conn_watch(conn);
         }
         if (conn->dry)
-            TRY(wait_on(conn, &conn->read_wait, deadline_ms));
+            TRY(conn_wait(conn, &conn->read_wait, deadline_ms));
         if (conn->closed)
             return ERR_EOF;
         Block *in = room(conn);
@@ -285,10 +317,11 @@ CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) {
             return ERR_NO_MEMORY;
         ASSERT(in->to < in->capacity);
         size_t space = in->capacity - in->to;
-        ssize_t n = recv(conn->fd, in->data + in->to, space, MSG_DONTWAIT);
+        ssize_t n = conn->tls != NULL ? conn_tls_receive(conn, in->data + in->to, space)
+                                      : recv(conn->fd, in->data + in->to, space, MSG_DONTWAIT);
         if (n > 0) {
             in->to += (uint32_t)n;
-            conn->dry = (size_t)n < space;
+            conn->dry = conn->tls != NULL ? (size_t)n < TLS_RECORD && !tls_read_pending(conn->tls) : (size_t)n < space;
             return ERR_OK;
         }
         int error = errno;

@@ -14,6 +14,7 @@ enum { CONNECT_TRIES_MAX = 3, RETRY_TOKENS_MAX = 10000 };
 static Err failure_err(UpstreamFailure failure) {
     switch (failure) {
     case UPSTREAM_CONNECT:
+    case UPSTREAM_TLS:
         return ERR_UNAVAILABLE;
     case UPSTREAM_CONNECT_TIMEOUT:
     case UPSTREAM_FIRST_BYTE_TIMEOUT:
@@ -36,6 +37,7 @@ static Err failure_err(UpstreamFailure failure) {
 static bool is_instances_fault(UpstreamFailure failure) {
     switch (failure) {
     case UPSTREAM_CONNECT:
+    case UPSTREAM_TLS:
     case UPSTREAM_CONNECT_TIMEOUT:
     case UPSTREAM_RESET:
     case UPSTREAM_FIRST_BYTE_TIMEOUT:
@@ -102,7 +104,8 @@ static CO_FN Err connection_take(UpstreamExchange *ex, bool fresh) {
         Err err = conn_obtain(ex->instance, fresh, deadline_in(ex, limits->connect_ms), &ex->conn);
         if (err == ERR_OK)
             return ERR_OK;
-        Err told = fail(ex, failure_of(ex, err, UPSTREAM_CONNECT_TIMEOUT, UPSTREAM_CONNECT));
+        UpstreamFailure ended = err == ERR_REFUSED ? UPSTREAM_TLS : UPSTREAM_CONNECT;
+        Err told = fail(ex, failure_of(ex, err, UPSTREAM_CONNECT_TIMEOUT, ended));
         if (!is_instances_fault(ex->failure) || tries == CONNECT_TRIES_MAX || ex->only != NULL ||
             !others_usable(ex->upstream, ex->instance) || !balance_retry(ex->upstream))
             return told;
@@ -189,8 +192,7 @@ CO_FN Err upstream_write(UpstreamExchange *ex, Str piece) {
 
 CO_FN Err upstream_finish(UpstreamExchange *ex, Str trailers) {
     if (ex->body_kind == BODY_TUNNEL) {
-        if (ex->conn != NULL && !ex->conn->closed)
-            (void)shutdown(ex->conn->fd, SHUT_WR);
+        conn_half_close(ex->conn);
         ex->half_closed = true;
         finished(ex);
         return ERR_OK;
@@ -290,7 +292,8 @@ CO_FN Err upstream_answer(UpstreamExchange *ex, UpstreamAnswer *ret) {
             return fail(ex, UPSTREAM_MALFORMED);
         if (err == ERR_LIMIT)
             return fail(ex, UPSTREAM_TOO_LARGE);
-        return fail(ex, failure_of(ex, err, UPSTREAM_FIRST_BYTE_TIMEOUT, UPSTREAM_RESET));
+        bool refused = ex->conn != NULL && ex->conn->tls_refused; /* of our certificate one hears only now */
+        return fail(ex, failure_of(ex, err, UPSTREAM_FIRST_BYTE_TIMEOUT, refused ? UPSTREAM_TLS : UPSTREAM_RESET));
     }
     if (ret->status < 200 && ret->status != 101)
         return ERR_OK;

@@ -3,9 +3,11 @@
  *
  *   upstream.c           the upstream itself: owners, options, statistics
  *   upstream_balance.c   which instance takes a request, who is put aside, who waits
+ *   upstream_url.c       what a URL says
  *   upstream_names.c     names looked up again and again
  *   upstream_check.c     asking instances whether they are well
  *   upstream_conn.c      one connection: connecting, bytes in and out, kept unused
+ *   upstream_tls.c       what of that differs with TLS
  *   upstream_exchange.c  one request and its answers
  *
  * Lifetimes: an Upstream lives while it has owners, coroutines of its own, exchanges or connections (refs). An instance
@@ -22,8 +24,15 @@
 
 typedef struct Instance Instance;
 
+/* What belongs to one https:// URL. */
+typedef struct UpstreamTls {
+    TlsContext *context; /* NULL: the URL is a plain one */
+    Str server_name;     /* whom the certificate must name */
+} UpstreamTls;
+
 typedef struct UpstreamConn {
     Instance *instance;
+    TlsStream *tls;                   /* NULL: plain */
     struct UpstreamConn *prev, *next; /* among the unused */
     uv_poll_t poll;
     int fd;
@@ -33,14 +42,18 @@ typedef struct UpstreamConn {
     uint64_t served; /* exchanges that ended well on it */
     int64_t unused_at;
     bool unused, closed, polled;
-    bool dry;      /* the last read left nothing behind: wait before the next one */
-    bool readable; /* it became readable while nobody waited: not watched until somebody does */
-    bool broken;   /* writing failed: what was sent before may still have an answer */
+    bool dry;         /* the last read left nothing behind: wait before the next one */
+    bool readable;    /* it became readable while nobody waited: not watched until somebody does */
+    bool broken;      /* writing failed: what was sent before may still have an answer */
+    bool secured;     /* the handshake is over */
+    bool tls_refused; /* one side did not like the other's certificate, or speaks no TLS at all */
+    bool ended_well;  /* nothing is in work on it: TLS may say goodbye */
 } UpstreamConn;
 
 struct Instance {
     Upstream *upstream;
     Instance *next;
+    UpstreamTls *tls; /* NULL: plain */
     struct sockaddr_storage address;
     socklen_t address_length;
     char text[72]; /* "10.0.0.5:5000" */
@@ -49,12 +62,15 @@ struct Instance {
     int in_work, connections, n_unused;
     UpstreamConn *unused, *unused_last; /* latest first */
     int failures;                       /* in a row */
+    uint64_t failed;                    /* in all */
     int times_aside;                    /* in a row */
     int64_t aside_until;                /* 0: not aside */
     bool trying;                        /* aside_until has passed and one request tries */
     bool checked_bad;
-    int checks;      /* in a row against the present state */
-    int64_t came_at; /* for the slow start; 0: was there from the beginning */
+    int checks;           /* in a row against the present state */
+    const char *told_why; /* of failures of TLS */
+    int64_t told_at;      /* 0: none since the last that went well */
+    int64_t came_at;      /* for the slow start; 0: was there from the beginning */
 };
 
 typedef struct Waiter {
@@ -67,6 +83,7 @@ struct Upstream {
     Loop *loop;
     UpstreamOptions options; /* name, urls and path in arena */
     Arena *arena;
+    UpstreamTls *tls; /* one for each URL, in arena */
     int owners, refs;
     Instance *instances;
     int n_instances;
@@ -124,13 +141,32 @@ bool balance_retry(Upstream *upstream);
 /* upstream_names.c */
 /** Lists literal addresses at once; starts a coroutine for names. */
 MUST_USE Err names_start(Upstream *upstream);
-Instance *instance_new(Upstream *upstream, const struct sockaddr *address, socklen_t length);
+Instance *instance_new(Upstream *upstream, const struct sockaddr *address, socklen_t length, UpstreamTls *tls);
 void instance_unref(Instance *instance);
-/** The parts of "http://host[:port]" (unix:/path: host absent). */
+
+/* upstream_url.c */
+/** The parts of "http://host[:port]" and "https://host[:port][?parameters]" (unix:/path: host absent). */
 typedef struct UpstreamUrl {
     Str host, port, path;
+    bool tls, believe_it;
+    Str ca, certificate, key, server_name; /* as written: upstream_url_text decodes them; absent: not given */
 } UpstreamUrl;
 bool upstream_url_read(Str url, UpstreamUrl *ret, const char **ret_why);
+/** Percent-decoded, NUL-terminated. Absent: no memory. */
+Str upstream_url_text(Str raw, Arena *arena);
+
+/* upstream_tls.c */
+/** Reads what the URLs name; what cannot be read is logged. */
+MUST_USE Err upstream_tls_start(Upstream *upstream);
+void upstream_tls_end(Upstream *upstream);
+/** The handshake on a connected socket. ERR_REFUSED: it failed, which is logged. */
+CO_FN Err conn_secure(UpstreamConn *conn, int64_t deadline_ms) MUST_USE;
+/** As recv(2). */
+ssize_t conn_tls_receive(UpstreamConn *conn, char *p, size_t n);
+/** As conn_send. */
+CO_FN Err conn_tls_send(UpstreamConn *conn, Str a, Str b, int64_t deadline_ms, int64_t idle_ms) MUST_USE;
+/** Takes what is TLS's own business (tickets, new keys) off the socket; false: something else came too, or the end. */
+bool conn_tls_is_quiet(UpstreamConn *conn);
 
 /* upstream_check.c */
 MUST_USE Err checks_start(Upstream *upstream);
@@ -139,6 +175,10 @@ MUST_USE Err checks_start(Upstream *upstream);
 /** A kept one unless `fresh`, else a new one. */
 CO_FN Err conn_obtain(Instance *instance, bool fresh, int64_t deadline_ms, UpstreamConn **ret) MUST_USE;
 void conn_close(UpstreamConn *conn);
+/** Says that no more will be written; reading goes on. */
+void conn_half_close(UpstreamConn *conn);
+/** Waits at one of the connection's two places. */
+CO_FN Err conn_wait(UpstreamConn *conn, Wait **place, int64_t deadline_ms) MUST_USE;
 /** Keeps it for the next, if there is room. */
 void conn_keep(UpstreamConn *conn);
 /** Both, in one system call where the socket takes them. ERR_IO: it will take nothing more. */
@@ -151,7 +191,7 @@ void conn_take(UpstreamConn *conn, size_t n);
 /** Closes unused connections that are older; all with keep_ms < 0. */
 void conns_sweep(Instance *instance, int64_t now, int64_t keep_ms);
 /** After the state of the socket was seen without an event: false when its other end has spoken or gone. */
-bool conn_is_quiet(const UpstreamConn *conn);
+bool conn_is_quiet(UpstreamConn *conn);
 
 /* upstream_exchange.c */
 /** As upstream_begin on one instance, whatever its state. */

@@ -11,42 +11,11 @@
 #include <sys/un.h>
 
 #include "base/heap.h"
-#include "http/target.h"
 #include "http/upstream_impl.h"
 #include "runtime/log.h"
 #include "runtime/lookup.h"
 
 enum { LOOKUP_MS = 10000, LOOKUP_AGAIN_MS = 1000 };
-
-bool upstream_url_read(Str url, UpstreamUrl *ret, const char **ret_why) {
-    *ret = (UpstreamUrl){0};
-    if (str_starts_with(url, STR("unix:"))) {
-        ret->path = str_slice(url, 5, url.n);
-        *ret_why = "the path of a unix socket has 1 to 107 bytes";
-        return ret->path.n > 0 && ret->path.n < sizeof((struct sockaddr_un *)NULL)->sun_path;
-    }
-    *ret_why = "write http://host, http://host:port, http://[::1]:port or unix:/path";
-    if (!str_starts_with(url, STR("http://")))
-        return false;
-    Str authority = str_slice(url, 7, url.n);
-    if (str_ends_with(authority, STR("/")))
-        authority.n--;
-    if (authority.n == 0 || str_index(authority, '/') >= 0 || !authority_is_valid(authority))
-        return false;
-    ptrdiff_t bracket = authority.p[0] == '[' ? str_index(authority, ']') : -1;
-    Str tail = str_slice(authority, bracket < 0 ? 0 : (size_t)bracket + 1, authority.n);
-    ptrdiff_t colon = str_index(tail, ':');
-    size_t host_end = colon < 0 ? authority.n : authority.n - tail.n + (size_t)colon;
-    ret->port = colon < 0 ? STR("80") : str_slice(tail, (size_t)colon + 1, tail.n);
-    ret->host = bracket < 0 ? str_slice(authority, 0, host_end) : str_slice(authority, 1, (size_t)bracket);
-    uint64_t port;
-    return ret->host.n > 0 && str_to_u64(ret->port, 65535, &port) == ERR_OK && port > 0;
-}
-
-bool upstream_url_fits(Str url, const char **ret_why) {
-    UpstreamUrl parts;
-    return upstream_url_read(url, &parts, ret_why);
-}
 
 /* --- instances ---------------------------------------------------------------------------------------------------- */
 
@@ -65,7 +34,7 @@ static void address_text(const struct sockaddr_storage *address, char *out, size
     }
 }
 
-Instance *instance_new(Upstream *upstream, const struct sockaddr *address, socklen_t length) {
+Instance *instance_new(Upstream *upstream, const struct sockaddr *address, socklen_t length, UpstreamTls *tls) {
     Instance *instance = upstream->n_instances < UPSTREAM_INSTANCES_MAX ? HEAP_NEW(Instance) : NULL;
     if (instance == NULL)
         return NULL;
@@ -73,6 +42,7 @@ Instance *instance_new(Upstream *upstream, const struct sockaddr *address, sockl
     instance->refs = 1;
     memcpy(&instance->address, address, length);
     instance->address_length = length;
+    instance->tls = tls;
     address_text(&instance->address, instance->text, sizeof instance->text);
     Instance **at = &upstream->instances;
     while (*at != NULL)
@@ -87,9 +57,11 @@ void instance_unref(Instance *instance) {
         heap_free(instance);
 }
 
-static Instance *instance_find(const Upstream *upstream, const struct sockaddr *address, socklen_t length) {
+/* One address by two URLs that differ in their TLS is two instances. */
+static Instance *instance_find(const Upstream *upstream, const struct sockaddr *address, socklen_t length,
+                               const UpstreamTls *tls) {
     for (Instance *it = upstream->instances; it != NULL; it = it->next)
-        if (it->address_length == length && memcmp(&it->address, address, length) == 0)
+        if (it->address_length == length && it->tls == tls && memcmp(&it->address, address, length) == 0)
             return it;
     return NULL;
 }
@@ -114,6 +86,11 @@ static void looked_up(Upstream *upstream) {
 }
 
 /* --- looking up --------------------------------------------------------------------------------------------------- */
+
+/* Of the URL at that place; NULL: plain. */
+static UpstreamTls *tls_of(const Upstream *upstream, size_t at) {
+    return upstream->tls[at].context == NULL ? NULL : &upstream->tls[at];
+}
 
 static bool is_literal(const UpstreamUrl *url, struct sockaddr_storage *ret, socklen_t *ret_length) {
     char host[64] = "";
@@ -154,7 +131,7 @@ typedef struct Found {
 
 /* The name's addresses. "localhost" leads to two families on one host: the first that the resolver names is enough for
  * a name with one host behind it, but a list may hold many hosts, so all of the first one's family are taken. */
-static CO_FN void look_up(Upstream *upstream, Ctx *ctx, const UpstreamUrl *url, Found *found) {
+static CO_FN void look_up(Upstream *upstream, Ctx *ctx, const UpstreamUrl *url, UpstreamTls *tls, Found *found) {
     Str host = arena_str(ctx->arena, url->host), port = arena_str(ctx->arena, url->port);
     struct addrinfo *list = NULL;
     Err err = host.p == NULL || port.p == NULL ? ERR_NO_MEMORY
@@ -168,9 +145,9 @@ static CO_FN void look_up(Upstream *upstream, Ctx *ctx, const UpstreamUrl *url, 
     for (const struct addrinfo *info = list; info != NULL && found->n < FOUND_MAX; info = info->ai_next) {
         if (info->ai_family != list->ai_family)
             continue;
-        Instance *instance = instance_find(upstream, info->ai_addr, info->ai_addrlen);
+        Instance *instance = instance_find(upstream, info->ai_addr, info->ai_addrlen, tls);
         if (instance == NULL) {
-            instance = instance_new(upstream, info->ai_addr, info->ai_addrlen);
+            instance = instance_new(upstream, info->ai_addr, info->ai_addrlen, tls);
             if (instance != NULL && upstream->looked_up)
                 instance->came_at = clock_mono_ms();
         }
@@ -190,9 +167,9 @@ static CO_FN bool look_up_all(Upstream *upstream, Ctx *ctx) {
         if (!upstream_url_read(upstream->options.urls[i], &url, &why))
             continue;
         if (!is_literal(&url, &address, &length))
-            look_up(upstream, ctx, &url, &found);
+            look_up(upstream, ctx, &url, tls_of(upstream, i), &found);
         else if (found.n < FOUND_MAX)
-            found.kept[found.n++] = instance_find(upstream, (struct sockaddr *)&address, length);
+            found.kept[found.n++] = instance_find(upstream, (struct sockaddr *)&address, length, tls_of(upstream, i));
     }
     for (Instance *it = upstream->instances, *next; it != NULL && !found.failed; it = next) {
         bool kept = false;
@@ -229,8 +206,8 @@ Err names_start(Upstream *upstream) {
             return ERR_INVALID;
         if (!is_literal(&url, &address, &length))
             names = true;
-        else if (instance_find(upstream, (struct sockaddr *)&address, length) == NULL &&
-                 instance_new(upstream, (struct sockaddr *)&address, length) == NULL)
+        else if (instance_find(upstream, (struct sockaddr *)&address, length, tls_of(upstream, i)) == NULL &&
+                 instance_new(upstream, (struct sockaddr *)&address, length, tls_of(upstream, i)) == NULL)
             return ERR_NO_MEMORY;
     }
     upstream->looked_up = !names;

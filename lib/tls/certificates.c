@@ -146,7 +146,7 @@ static Instant instant_of(const ASN1_TIME *time) {
     return instant_from_unix_us(((int64_t)days * 86400 + seconds) * 1000000);
 }
 
-static Str names_of(X509 *leaf, Arena *arena) {
+Str certificate_names(X509 *leaf, Arena *arena) {
     Buf names = buf_new(arena, 64 * 1024);
     GENERAL_NAMES *list = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
     for (int i = 0; i < sk_GENERAL_NAME_num(list); i++) {
@@ -206,7 +206,7 @@ bool tls_certificate_facts(const TlsContext *context, size_t index, Arena *arena
         .file = one->files.certificate,
         .key_file = one->files.key,
         .subject = arena_str(arena, str_c(subject)),
-        .names = names_of(one->leaf, arena),
+        .names = certificate_names(one->leaf, arena),
         .not_before = instant_of(X509_get0_notBefore(one->leaf)),
         .not_after = instant_of(X509_get0_notAfter(one->leaf)),
         .self_signed = X509_self_signed(one->leaf, 0) == 1,

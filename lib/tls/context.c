@@ -31,6 +31,7 @@ TlsContext *tls_context_ref(TlsContext *context) {
 void tls_context_unref(TlsContext *context) {
     if (context == NULL || --context->refs > 0)
         return;
+    sessions_drop(context);
     SSL_CTX_free(context->ssl);
     for (size_t i = 0; i < context->n_certificates; i++)
         certificate_done(&context->certificates[i]);
@@ -169,7 +170,9 @@ Err tls_server_new(Ctx *ctx, const TlsServerOptions *options, TlsContext **ret) 
 static Err client_build(Ctx *ctx, TlsContext *context, const TlsClientOptions *options) {
     TRY(rules_set(ctx, context, options->version_min));
     (void)SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_verify(context->ssl, options->believe_it ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+    if (options->resumes)
+        sessions_keep(context);
+    SSL_CTX_set_verify(context->ssl, options->believe_it ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, stream_on_verified);
     if (options->ca.p != NULL) {
         Str path = arena_str(context->arena, options->ca);
         if (path.p == NULL)
@@ -190,6 +193,7 @@ Err tls_client_new(Ctx *ctx, const TlsClientOptions *options, TlsContext **ret) 
     TlsContext *context;
     TRY(context_new(&context));
     context->believe_it = options->believe_it;
+    context->resumes = options->resumes;
     Err err = client_build(ctx, context, options);
     if (err != ERR_OK) {
         tls_context_unref(context);

@@ -127,15 +127,18 @@ static TlsStep send_some(TlsStream *stream, const char *p, size_t n, size_t *ret
         sent = send(stream->fd, p, n, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     if (sent < 0 && errno != EAGAIN) {
-        stream->error = errno;
-        return broken(stream, strerror(errno));
+        if (stream->why[0] == 0)
+            (void)snprintf(stream->why, sizeof stream->why, "%s", strerror(errno));
+        stream->deaf = true; /* not broken: the peer may have answered before it left */
+        return TLS_BROKEN;
     }
     *ret = sent < 0 ? 0 : (size_t)sent;
     return *ret == n ? TLS_DONE : TLS_WAIT;
 }
 
 static void gather_leave(TlsStream *stream) {
-    size_t n = stream->plain_http ? 0 : gather.n, sent = 0; /* who speaks plain text shall not get an alert */
+    /* Who speaks plain text shall not get an alert. */
+    size_t n = stream->plain_http || stream->deaf ? 0 : gather.n, sent = 0;
     gather.n = 0;
     if (n > 0 && send_some(stream, gather.p, n, &sent) == TLS_WAIT) {
         if (grow(&stream->unsent, 0, &stream->unsent_capacity, n - sent)) {
@@ -156,6 +159,7 @@ static void gather_leave(TlsStream *stream) {
 static void why_failed(TlsStream *stream) {
     long verified = SSL_get_verify_result(stream->ssl);
     char reason[128];
+    stream->mend = tls_mend_of(stream->ready ? X509_V_OK : verified);
     tls_reason(reason, sizeof reason);
     if (stream->plain_http)
         (void)broken(stream, "plain HTTP came where TLS is spoken");
@@ -193,6 +197,8 @@ TlsStep tls_handshake_step(TlsStream *stream) {
     int result = SSL_do_handshake(stream->ssl);
     stream->ready = result == 1;
     TlsStep step = settle(stream, result);
+    if (stream->deaf)
+        return broken(stream, "");
     if (step == TLS_END)
         return broken(stream, "the peer ended the handshake");
     return step;
@@ -213,20 +219,21 @@ bool tls_read_pending(const TlsStream *stream) {
 }
 
 TlsStep tls_write_some(TlsStream *stream, const char *p, size_t n, size_t *ret) {
-    if (stream->broken)
-        return TLS_BROKEN;
-    if (stream->unsent_n > 0 && tls_flush(stream) != TLS_DONE)
-        return stream->broken ? TLS_BROKEN : TLS_WAIT;
+    TlsStep flushed = tls_flush(stream);
+    if (flushed != TLS_DONE)
+        return flushed;
     size_t taken = MIN_OF(n, (size_t)TLS_WRITE_MAX);
     ERR_clear_error();
     TlsStep step = settle(stream, SSL_write_ex(stream->ssl, p, taken, &taken));
+    if (stream->deaf)
+        return TLS_BROKEN;
     if (step == TLS_DONE)
         *ret = taken;
     return step;
 }
 
 TlsStep tls_flush(TlsStream *stream) {
-    if (stream->broken)
+    if (stream->broken || stream->deaf)
         return TLS_BROKEN;
     if (stream->unsent_n == 0)
         return TLS_DONE;
@@ -243,11 +250,11 @@ TlsStep tls_flush(TlsStream *stream) {
 }
 
 size_t tls_unsent(const TlsStream *stream) {
-    return stream->unsent_n;
+    return stream->deaf ? 0 : stream->unsent_n;
 }
 
 TlsStep tls_shutdown_step(TlsStream *stream) {
-    if (stream->broken)
+    if (stream->broken || stream->deaf)
         return TLS_BROKEN;
     if (stream->ready && (SSL_get_shutdown(stream->ssl) & SSL_SENT_SHUTDOWN) == 0) {
         ERR_clear_error();
@@ -258,7 +265,7 @@ TlsStep tls_shutdown_step(TlsStream *stream) {
 }
 
 int tls_wants(const TlsStream *stream) {
-    if (stream->unsent_n == 0)
+    if (stream->unsent_n == 0 || stream->deaf)
         return CO_READABLE;
     return CO_WRITABLE | (stream->unsent_n > UNSENT_BY_READING_MAX ? 0 : CO_READABLE);
 }
@@ -269,6 +276,7 @@ void tls_stream_free(TlsStream *stream) {
     if (stream == NULL)
         return;
     SSL_free(stream->ssl); /* and its BIO */
+    X509_free(stream->refused);
     heap_free(stream->unsent);
     tls_context_unref(stream->context);
     heap_free(stream);
@@ -312,6 +320,16 @@ static bool expect_host(SSL *ssl, Str host) {
     return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
+/* OpenSSL shows a certificate that it does not believe to nobody but this. */
+int stream_on_verified(int believed, X509_STORE_CTX *store) {
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    TlsStream *stream = BIO_get_data(SSL_get_rbio(ssl));
+    X509 *leaf = X509_STORE_CTX_get0_cert(store);
+    if (!believed && stream->refused == NULL && leaf != NULL && X509_up_ref(leaf) == 1)
+        stream->refused = leaf;
+    return believed;
+}
+
 Err tls_client_stream(TlsContext *context, int fd, Str host, TlsStream **ret) {
     ASSERT(!context->is_server);
     TlsStream *stream;
@@ -322,6 +340,7 @@ Err tls_client_stream(TlsContext *context, int fd, Str host, TlsStream **ret) {
         ERR_clear_error();
         return ERR_INVALID;
     }
+    sessions_take(stream, host);
     *ret = stream;
     return ERR_OK;
 }
@@ -366,4 +385,13 @@ bool tls_was_plain_http(const TlsStream *stream) {
 
 const char *tls_why(const TlsStream *stream) {
     return stream->why;
+}
+
+const char *tls_mend(const TlsStream *stream) {
+    return stream->mend;
+}
+
+Str tls_peer_names(const TlsStream *stream, Arena *arena) {
+    X509 *peer = stream->refused != NULL ? stream->refused : SSL_get0_peer_certificate(stream->ssl);
+    return peer == NULL ? (Str){NULL, 0} : certificate_names(peer, arena);
 }

@@ -63,6 +63,7 @@ typedef struct TlsClientOptions {
     Str certificate, key; /* what we show when asked, PEM files; absent: nothing. key absent: in the same file */
     TlsVersion version_min;
     bool http2;      /* offers h2 before http/1.1; else no ALPN is sent */
+    bool resumes;    /* remembers sessions of the host that the first stream names, for those behind it */
     bool believe_it; /* anybody is believed: for a loopback in tests, never a default */
 } TlsClientOptions;
 
@@ -111,7 +112,7 @@ TlsStep tls_read_some(TlsStream *stream, char *p, size_t n, size_t *ret);
 /** Bytes, or an end, are there that no readiness of the socket will announce: read again before watching it. */
 bool tls_read_pending(const TlsStream *stream);
 /** Takes up to TLS_WRITE_MAX of n bytes and sends what the socket takes of them; TLS_WAIT: took none, because earlier
- *  ones are still on their way out. */
+ *  ones are still on their way out; TLS_BROKEN: nothing more can be written (what came before may still be read). */
 TlsStep tls_write_some(TlsStream *stream, const char *p, size_t n, size_t *ret);
 enum { TLS_WRITE_MAX = 64 * 1024 };
 /** Sends more of what waits. TLS_DONE: nothing waits any more. */
@@ -137,6 +138,11 @@ bool tls_resumed(const TlsStream *stream);
 bool tls_was_plain_http(const TlsStream *stream);
 /** Why the stream broke: words for a log, with OpenSSL's reason, file and line where it had one. */
 const char *tls_why(const TlsStream *stream);
+/** What an operator can do about it, for a client's stream (parameters are named as in amqps:// and https:// URLs);
+ *  static text. NULL: nothing is known; as a rule it was not TLS that failed. */
+const char *tls_mend(const TlsStream *stream);
+/** The names in the certificate that the peer showed, believed or not, with commas between. Absent: it showed none. */
+Str tls_peer_names(const TlsStream *stream, Arena *arena);
 
 /* In a coroutine. Each waits until deadline_ms (clock_mono_ms; 0: only ctx's). ERR_IO: broken, tls_why says what;
  * ERR_TIMEOUT, ERR_CANCELLED as of co_wait_fd. After any error but ERR_TIMEOUT of a read the stream is of no more

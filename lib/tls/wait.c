@@ -11,11 +11,10 @@
 CO_FN Err tls_handshake(TlsStream *stream, int64_t deadline_ms) {
     for (;;) {
         TlsStep step = tls_handshake_step(stream);
-        if (step == TLS_BROKEN)
-            return ERR_IO;
-        if (step == TLS_DONE && tls_flush(stream) == TLS_DONE)
+        TlsStep flushed = step == TLS_DONE ? tls_flush(stream) : step;
+        if (step == TLS_DONE && flushed == TLS_DONE)
             return ERR_OK;
-        if (stream->broken)
+        if (flushed == TLS_BROKEN)
             return ERR_IO;
         TRY(co_wait_fd(stream->fd, step == TLS_DONE ? CO_WRITABLE : tls_wants(stream), deadline_ms));
         (void)tls_flush(stream);

@@ -90,6 +90,12 @@ class Gateway:
         self.process.send_signal(signal.SIGHUP)
         wait_for(lambda: len(self.events("reloaded")) + len(self.events("not reloaded")) > before, 30, "the reload")
 
+    def memory_kb(self):
+        """The most that any worker has held. Sanitizers keep what was freed, so that nothing can be said of theirs."""
+        workers = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        held = [pathlib.Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0] for pid in workers]
+        return 0 if "asan" in str(BINARY) else max(map(int, held))
+
     def connect(self):
         return Wire(socket.create_connection(("127.0.0.1", self.port), timeout=60))
 

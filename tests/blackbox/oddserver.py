@@ -3,11 +3,13 @@
 How to add an oddity: a function below, named as its path; it gets the conversation and the request, and may return CLOSE.
 """
 import socket
+import ssl
 import struct
 import threading
 
 CLOSE = object()
 ODDITIES = {}
+RESETS = ("/reset-at-once", "/reset-in-body", "/silent-close")  # without a word, also over TLS
 
 
 def oddity(function):
@@ -85,12 +87,17 @@ class Conversation:
     def run(self):
         with self.sock:
             try:
+                if self.server.tls:
+                    self.sock.do_handshake()
+                    self.server.handshakes.append(self.sock.session_reused)
                 while request := self.request():
                     with self.server.lock:
                         self.server.seen.append(request)
                     if not request.path.startswith("/stream"):
                         request.body = b"".join(self.pieces(request)) if "expect" not in request.fields else b""
                     if ODDITIES.get(request.path, plain)(self, request) is CLOSE:
+                        if self.server.tls and request.path not in RESETS:
+                            self.sock.unwrap()  # close_notify: an end that is meant
                         return
             except (OSError, ValueError, ConnectionError):
                 pass
@@ -100,16 +107,19 @@ class Conversation:
 
 
 class OddServer:
-    def __init__(self, port=0):
-        self.wanted = port
+    """tls: an ssl.SSLContext of the server's side."""
+
+    def __init__(self, port=0, tls=None):
+        self.wanted, self.tls = port, tls
 
     def __enter__(self):
         self.seen, self.ended, self.connections, self.lock = [], 0, 0, threading.Lock()
+        self.handshakes = []  # one for each that went well: was a session resumed?
         self.gate = threading.Event()
         self.socks = []
         self.listener = socket.create_server(("127.0.0.1", self.wanted), backlog=1024)
         self.port = self.listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
         threading.Thread(target=self.accept, daemon=True).start()
         return self
 
@@ -121,6 +131,8 @@ class OddServer:
                 return
             self.connections += 1
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls:
+                sock = self.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
             self.socks.append(sock)
             threading.Thread(target=Conversation(self, sock).run, daemon=True).start()
 
@@ -168,6 +180,13 @@ def stream_echo(talk, request):
 def stream_count(talk, request):
     n = sum(len(piece) for piece in talk.pieces(request))
     talk.answer(str(n).encode())
+
+
+@oddity
+def stream_late(talk, request):
+    """Takes nothing of the body until the test opens the gate."""
+    talk.server.gate.wait(120)
+    stream_count(talk, request)
 
 
 @oddity

@@ -4,20 +4,29 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 
 import pytest
 
+from certs import Authority
 from conftest import BINARY, free_port, wait_for
 from gatewaylib import Gateway, Wire
 from oddserver import MALFORMED, OddServer
 
 
-@pytest.fixture(scope="module")
-def odd():
-    with OddServer() as server:
+@pytest.fixture(scope="module", params=["http", "https"])
+def odd(request, tmp_path_factory):
+    """The same server twice: TLS below changes nothing that anybody sees."""
+    context = None
+    if request.param == "https":
+        ca = Authority(tmp_path_factory.mktemp("odd"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*ca.issue("odd"))
+    with OddServer(tls=context) as server:
+        server.url += f"?cacertfile={ca.crt}" if context else ""
         yield server
 
 

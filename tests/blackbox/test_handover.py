@@ -7,11 +7,14 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import threading
 
 import pytest
 
+import h2lib
+from certs import Authority
 from conftest import BINARY, Usher, free_port, wait_for
 from faultlib import Cluster, Load, check_books, family, seeded, still_there, wait_gone
 from handoverlib import Service
@@ -414,3 +417,51 @@ def test_the_gateway_and_what_is_behind_it_hand_over_together(cluster):
                 server.hand_over()
                 load.go_on(100)
         assert load.failures == []
+
+
+def test_a_gateway_with_tls_hands_over_under_http2(cluster, tmp_path):
+    """Clients of HTTP/2 are told (GOAWAY) before anything is refused: what was asked before that is answered, by whichever of the two."""
+    ca, front = Authority(tmp_path), free_port()
+    crt, key = ca.issue("front")
+    server = Service(cluster, env={"ROLES": "http,relay,consume,gateway", "GATEWAY_LISTEN": f"https://127.0.0.1:{front}",
+                                   "TLS_CERT": str(crt), "TLS_KEY": str(key)})
+    server.env["LEGACY_URL"] = f"http://127.0.0.1:{server.port}"
+    context = ssl.create_default_context(cafile=str(ca.crt))
+    context.set_alpn_protocols(["h2"])
+    failures, answered, goaways, done = [], [], [], threading.Event()
+
+    def one_connection():
+        raw = socket.create_connection(("127.0.0.1", front), timeout=60)
+        with h2lib.Client(0, sock=context.wrap_socket(raw, server_hostname="localhost")) as client:
+            stream = 1
+            while not done.is_set() and not client.of(h2lib.GOAWAY) and not client.closed:
+                client.ask(stream, h2lib.request("/events", scheme="https"))
+                if not client.until(lambda c: c.ended(stream), 60) or client.status(stream) != 200:
+                    failures.append((stream, client.frames[-3:], client.closed))
+                    return
+                answered.append(stream)
+                stream += 2
+            goaways.append(client.goaway())
+
+    def ask():
+        while not done.is_set():
+            try:
+                one_connection()
+            except OSError as e:
+                failures.append(repr(e))
+
+    with server:
+        threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(2):
+            before = len(answered)
+            wait_for(lambda: len(answered) > before + 60, 60, "answers")
+            server.hand_over()
+        before = len(answered)
+        wait_for(lambda: len(answered) > before + 60, 60, "answers of the last successor")
+        wait_for(lambda: goaways.count("NO_ERROR") >= 3, 60, "GOAWAY to those who were connected")
+        done.set()
+        for thread in threads:
+            thread.join(60)
+    assert failures == []

@@ -292,6 +292,107 @@ static void the_end_is_said_or_missed(void **state) {
     }
 }
 
+/* A peer may answer and leave before it has read all: its answer is read, though nothing can be written any more. */
+static void what_came_before_a_failing_write_is_read(void **state) {
+    (void)state;
+    TlsContext *server, *client;
+    Pair pair = pair_ready(&server, &client);
+    char got[64];
+    size_t n = 0;
+    assert_int_equal(tls_write_some(pair.server, "no", 2, &n), TLS_DONE);
+    close(pair.fds[0]);
+    pair.fds[0] = dup(pair.fds[1]); /* something that pair_close may close */
+    assert_int_equal(tls_write_some(pair.client, "much", 4, &n), TLS_BROKEN);
+    assert_int_equal(tls_write_some(pair.client, "much", 4, &n), TLS_BROKEN);
+    assert_int_equal(tls_flush(pair.client), TLS_BROKEN);
+    assert_int_equal(tls_unsent(pair.client), 0);
+    assert_string_equal(tls_why(pair.client), "Broken pipe");
+    assert_null(tls_mend(pair.client));
+    assert_int_equal(tls_read_some(pair.client, got, sizeof got, &n), TLS_DONE);
+    assert_int_equal(n, 2);
+    assert_memory_equal(got, "no", 2);
+    assert_int_equal(tls_read_some(pair.client, got, sizeof got, &n), TLS_BROKEN);
+    pair_done(&pair, server, client);
+}
+
+/* --- sessions of a client ----------------------------------------------------------------------------------------- */
+
+static bool resumed(TlsContext *server, TlsContext *client, const char *host) {
+    Pair pair = pair_open(server, client, host);
+    pair_shake(&pair);
+    assert_int_equal(pair.client_step, TLS_DONE);
+    say(pair.server, pair.client, "tickets come before this");
+    bool both = tls_resumed(pair.client);
+    assert_int_equal(tls_resumed(pair.server), both);
+    pair_close(&pair);
+    return both;
+}
+
+static void sessions_are_resumed(void **state) {
+    (void)state;
+    TlsTickets tickets;
+    tls_tickets_init(&tickets);
+    TlsClientOptions options = {.ca = at("ca.crt"), .resumes = true};
+    TlsContext *server = server_of("server", TLS_CLIENTS_UNASKED, &tickets), *client = NULL, *other = NULL;
+    assert_int_equal(tls_client_new(&ctx, &options, &client), ERR_OK);
+    assert_int_equal(tls_client_new(&ctx, &options, &other), ERR_OK);
+    assert_false(resumed(server, client, "localhost"));
+    for (int i = 0; i < 20; i++) /* more than are kept */
+        assert_true(resumed(server, client, "localhost"));
+    assert_false(resumed(server, client, "127.0.0.1")); /* another host, of the same context */
+    assert_true(resumed(server, client, "localhost"));
+    assert_false(resumed(server, other, "localhost")); /* what one context was told, another one was not */
+    TlsContext *stranger = server_of("server", TLS_CLIENTS_UNASKED, NULL); /* whose tickets are not these */
+    assert_false(resumed(stranger, client, "localhost"));
+    tls_context_unref(server);
+    tls_context_unref(stranger);
+    tls_context_unref(client);
+    tls_context_unref(other);
+}
+
+/* --- what to do about it ------------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *label, *server, *host, *ca, *client;
+    TlsClients clients;
+    const char *mend; /* NULL: nothing to mend */
+    const char *names;
+} mends[] = {
+    {"well", "server", "localhost", "ca.crt", NULL, TLS_CLIENTS_UNASKED, NULL, "localhost, 127.0.0.1"},
+    {"a stranger", "server", "localhost", "stranger-ca.crt", NULL, TLS_CLIENTS_UNASKED, "cacertfile=FILE",
+     "localhost, 127.0.0.1"},
+    {"another name", "server", "other.example", "ca.crt", NULL, TLS_CLIENTS_UNASKED, "server_name_indication=NAME",
+     "localhost, 127.0.0.1"},
+    {"another address", "server", "127.0.0.2", "ca.crt", NULL, TLS_CLIENTS_UNASKED, "server_name_indication=NAME",
+     "localhost, 127.0.0.1"},
+    {"expired", "expired", "localhost", "ca.crt", NULL, TLS_CLIENTS_UNASKED, "renew the certificate",
+     "localhost, 127.0.0.1"},
+    {"ours is wanted", "server", "localhost", "ca.crt", NULL, TLS_CLIENTS_MUST, "certfile=FILE",
+     "localhost, 127.0.0.1"},
+    {"ours is a stranger's", "server", "localhost", "ca.crt", "stranger", TLS_CLIENTS_MUST, "certfile=FILE",
+     "localhost, 127.0.0.1"},
+};
+
+static void a_client_is_told_what_to_mend(void **state) {
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(mends); i++) {
+        TlsContext *server = server_of(mends[i].server, mends[i].clients, NULL);
+        TlsContext *client = client_of(mends[i].ca, mends[i].client, false);
+        Pair pair = pair_open(server, client, mends[i].host);
+        char byte;
+        size_t n;
+        pair_shake(&pair);
+        (void)tls_read_some(pair.client, &byte, 1, &n); /* what the server thinks of us comes behind our own word */
+        const char *mend = tls_mend(pair.client);
+        if (mends[i].mend == NULL ? mend != NULL : mend == NULL || strstr(mend, mends[i].mend) == NULL)
+            fail_msg("%s: '%s', awaited '%s'", mends[i].label, mend, mends[i].mend);
+        Str names = tls_peer_names(pair.client, arena);
+        if (!str_eq_c(names, mends[i].names))
+            fail_msg("%s: names '%.*s'", mends[i].label, STR_ARG(names));
+        pair_done(&pair, server, client);
+    }
+}
+
 static void what_is_not_tls(void **state) {
     (void)state;
     static const struct {
@@ -389,6 +490,9 @@ int main(void) {
         cmocka_unit_test_setup(old_versions_are_refused, fresh_ctx),
         cmocka_unit_test_setup(a_full_socket_keeps_order, fresh_ctx),
         cmocka_unit_test_setup(the_end_is_said_or_missed, fresh_ctx),
+        cmocka_unit_test_setup(what_came_before_a_failing_write_is_read, fresh_ctx),
+        cmocka_unit_test_setup(sessions_are_resumed, fresh_ctx),
+        cmocka_unit_test_setup(a_client_is_told_what_to_mend, fresh_ctx),
         cmocka_unit_test_setup(what_is_not_tls, fresh_ctx),
         cmocka_unit_test_setup(mistakes_are_sentences, fresh_ctx),
         cmocka_unit_test_setup(facts_for_operators, fresh_ctx),
