@@ -4,13 +4,14 @@
 #include "core_events/core_events.h"
 #include "upkeep/upkeep.h"
 
-static const JobKind *const kinds[] = {&JOBS_PRUNE, &KEYS_PRUNE, NULL};
+static const JobKind *const kinds[] = {&JOBS_PRUNE, &KEYS_PRUNE, &OUTBOX_ROTATE, NULL};
 
 static const JobQueue queues[] = {UPKEEP_QUEUE, {0}};
 
 static const JobCron crons[] = {
     {.name = "jobs_prune", .expression = "*/10 * * * *", .kind = &JOBS_PRUNE},
     {.name = "keys_prune", .expression = "7 * * * *", .kind = &KEYS_PRUNE},
+    UPKEEP_OUTBOX_CRON,
     {0},
 };
 

@@ -5,7 +5,9 @@
 
 #include "bus/bus.h"
 
-#define BATCH 500
+#define BATCH           500
+#define OUTBOX_AGAIN_MS 20000
+#define OUTBOX_KEEP_MS  (INT64_C(3600) * 1000) /* one a minute: an hour of them is history enough */
 
 /* A process's own, as its settings are; jobs are run in one place of it. */
 static int64_t inbox_keep_ms = UPKEEP_INBOX_KEEP_MS;
@@ -54,6 +56,32 @@ CO_FN static JobVerdict run_inbox(Job *job) {
     } while (step > 0);
     return tell_gone(job, gone);
 }
+
+/* The mark first: a relay need not begin what we are about to do. A busy outbox is looked at again before the next
+ * minute, by the same job: at its speed slots fill in seconds. */
+CO_FN static JobVerdict run_outbox(Job *job) {
+    bool more = true;
+    int64_t emptied = 0;
+    Err err = outbox_keeper_mark(job->engine);
+    for (int step = 0; err == ERR_OK && more && step < OUTBOX_SLOTS; step++) {
+        err = outbox_rotate(job->engine, &more);
+        emptied += err == ERR_OK && more;
+    }
+    if (err != ERR_OK)
+        return job_verdict(job, err);
+    return emptied > 0 ? job_snooze(job, OUTBOX_AGAIN_MS) : tell_gone(job, 0);
+}
+
+const JobKind OUTBOX_ROTATE = {
+    .name = "outbox_rotate",
+    .doc = "Empty the slots of the outbox whose messages are all published.",
+    .queue = JOBS_UPKEEP_QUEUE,
+    .priority = JOB_LOW,
+    .run = run_outbox,
+    .attempts = 3,
+    .unique = {.on = true},
+    .keep_ms = OUTBOX_KEEP_MS,
+};
 
 const JobKind KEYS_PRUNE = {
     .name = "keys_prune",

@@ -9,6 +9,11 @@
 
 /** Answers kept under idempotency keys, a day after they were given. */
 extern const JobKind KEYS_PRUNE;
+/** What the outbox has published, slot by slot. Once a minute (UPKEEP_OUTBOX_CRON); relays leave it to the job while it
+ *  runs, and do it themselves where none does. */
+extern const JobKind OUTBOX_ROTATE;
+#define UPKEEP_OUTBOX_CRON                                                                                             \
+    { .name = "outbox_rotate", .expression = "* * * * *", .kind = &OUTBOX_ROTATE }
 /** Ids of messages that have had their effect, once no repetition can be so old: older than upkeep_keep_inbox says. */
 extern const JobKind INBOX_PRUNE;
 #define UPKEEP_INBOX_KEEP_MS (INT64_C(30) * 24 * 3600 * 1000) /* where nothing is said: a relay down for a month */

@@ -2,11 +2,11 @@
  * cmd_bus.c - `usher bus`: what waits between the contexts, and what was put aside.
  *
  * The dead are grouped by queue, type and reason, because a hundred letters mostly have one cause. The
- * questions are put through the transport's interface; on Postgres the dead lie in bus.dead. The RabbitMQ transport
- * does not answer those about the dead yet: they lie in the queues NAME_error and NAME_skipped. A retry may be killed
- * and repeated: what is back in its queue is no longer among the dead, and the inbox knows ids that have had their
- * effect.
+ * questions are put through the transport's interface; on Postgres the dead lie in bus.dead, on RabbitMQ in the queues
+ * NAME_error and NAME_skipped. A retry may be killed and repeated: what is back in its queue is no longer among the
+ * dead, or has the id that it had, and the inbox knows ids that have had their effect.
  */
+#include "base/map.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 #include "json/json.h"
@@ -15,10 +15,9 @@
 #define DRAIN_MS        5000
 #define GROUP_MAX       100000
 #define SHOW_MAX        100
-#define RETRY_BATCH     500
 
 const Option OPTIONS_bus[] = {
-    {"queue", OPTION_TEXT, "NAME", "dead: only of this queue"},
+    {"queue", OPTION_TEXT, "NAME", "dead: only of this queue (RabbitMQ: or of NAME_error, NAME_skipped)"},
     {"reason", OPTION_TEXT, "TEXT", "dead: only with exactly this reason, as `dead list` shows it"},
     {"all", OPTION_FLAG, NULL, "dead retry, discard: all that --queue and --reason leave, without naming letters"},
     {"json", OPTION_FLAG, NULL, "print JSON"},
@@ -32,18 +31,12 @@ typedef struct BusCall {
     App app;
     Buf out;
     JsonWriter *json; /* NULL: words */
+    bool more;        /* there are more letters than were looked at */
     Err err;
     int status;
 } BusCall;
 
 typedef CO_FN Err (*BusCommand)(BusCall *bus, Ctx *ctx);
-
-static Err dead_elsewhere(Ctx *ctx) {
-    return ctx_problem(
-        ctx, ERR_REFUSED, NULL,
-        "the dead of RabbitMQ are in the queues NAME_error and NAME_skipped: look at them with the broker's "
-        "own tools (rabbitmqctl, the management plugin); this command knows those on Postgres");
-}
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
@@ -132,30 +125,40 @@ typedef struct Group {
     int64_t n;
 } Group;
 
-static bool same_cause(const DeadLetter *a, const DeadLetter *b) {
-    return str_eq(a->queue, b->queue) && str_eq(a->type, b->type) && str_eq(a->reason, b->reason);
+/* Letters of one cause have one key: its three texts, each behind its length. */
+static Str cause_key(Arena *arena, const DeadLetter *l) {
+    return arena_printf(arena, "%zu %.*s %zu %.*s %.*s", l->queue.n, STR_ARG(l->queue), l->type.n, STR_ARG(l->type),
+                        STR_ARG(l->reason));
 }
 
-/* Few causes, many letters. */
-static size_t group(const DeadLetter *letters, size_t n, Group *groups) {
-    size_t found = 0;
+/* Few causes, many letters; but words may differ in each, so the group is looked up. */
+static Err group(Arena *arena, const DeadLetter *letters, size_t n, Group *groups, size_t *ret_n) {
+    Map *found = map_new(arena, 64);
+    if (found == NULL)
+        return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
-        size_t g = 0;
-        while (g < found && !same_cause(groups[g].first, &letters[i]))
-            g++;
-        if (g == found)
-            groups[found++] = (Group){.first = &letters[i]};
-        groups[g].last = &letters[i];
-        groups[g].n++;
+        Str key = cause_key(arena, &letters[i]);
+        Group *g = key.p == NULL ? NULL : map_get(found, key);
+        if (key.p == NULL)
+            return ERR_NO_MEMORY;
+        if (g == NULL) {
+            g = &groups[map_count(found)];
+            *g = (Group){.first = &letters[i]};
+            TRY(map_put(found, key, g, NULL));
+        }
+        g->last = &letters[i];
+        g->n++;
     }
-    return found;
+    *ret_n = map_count(found);
+    return ERR_OK;
 }
 
-static DeadFilter filter_of(const BusCall *bus, bool payloads) {
+static DeadFilter filter_of(BusCall *bus, bool payloads) {
     return (DeadFilter){.queue = str_c(option_text(bus->call, "queue")),
                         .reason = str_c(option_text(bus->call, "reason")),
                         .most = GROUP_MAX,
-                        .payloads = payloads};
+                        .payloads = payloads,
+                        .ret_more = &bus->more};
 }
 
 static void add_group(BusCall *bus, const Group *g) {
@@ -181,12 +184,12 @@ CO_FN static Err dead_list(BusCall *bus, Ctx *ctx) {
     Transport *transport = bus->app.transport;
     DeadFilter filter = filter_of(bus, false);
     DeadLetter *letters;
-    size_t n;
+    size_t n, found;
     TRY(transport->ops->dead->list(transport, &filter, &letters, &n));
     Group *groups = ARENA_ARRAY(ctx->arena, Group, n);
     if (groups == NULL)
         return ERR_NO_MEMORY;
-    size_t found = group(letters, n, groups);
+    TRY(group(ctx->arena, letters, n, groups, &found));
     if (bus->json != NULL)
         json_array(bus->json);
     for (size_t i = 0; i < found; i++)
@@ -272,11 +275,7 @@ CO_FN static Err move_all(BusCall *bus, Ctx *ctx, bool retry) {
     if (bus->call->argument_count < 3 && !option_flag(bus->call, "all"))
         return ctx_problem(ctx, ERR_REFUSED, NULL, "name letters, or say --all (with --queue, --reason)");
     TRY(chosen(bus, ctx, false, GROUP_MAX, &letters, &n));
-    for (size_t at = 0; at < n; at += RETRY_BATCH) {
-        size_t done = 0;
-        TRY((retry ? dead->retry : dead->discard)(transport, letters + at, MIN_OF((size_t)RETRY_BATCH, n - at), &done));
-        moved += done;
-    }
+    TRY((retry ? dead->retry : dead->discard)(transport, letters, n, &moved));
     if (bus->json != NULL) {
         json_object(bus->json);
         json_number(bus->json, retry ? "retried" : "discarded", (int64_t)moved);
@@ -317,9 +316,6 @@ static BusCommand command_of(const Invocation *call) {
 }
 
 CO_FN static Err run_command(BusCall *bus, Ctx *ctx) {
-    const TransportOps *ops = bus->app.transport->ops;
-    if (ops->dead == NULL && strcmp(bus->call->arguments[0], "dead") == 0)
-        return dead_elsewhere(ctx);
     return command_of(bus->call)(bus, ctx);
 }
 
@@ -369,6 +365,9 @@ int cmd_bus(Invocation *call) {
     Err err = run_in_loop(&bus);
     if (err == ERR_OK)
         out_str(buf_str(&bus.out));
+    if (err == ERR_OK && bus.more)
+        err_printf("bus: there are more dead letters than these; narrow it with --queue and --reason, or say it again "
+                   "when these are gone");
     buf_done(&bus.out);
     return err == ERR_OK ? 0 : cli_fail(call->ctx, err == ERR_NOT_FOUND ? 1 : 2, "bus");
 }

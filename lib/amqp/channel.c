@@ -27,17 +27,19 @@ void channel_answered(AmqpChannel *channel, const AmqpMethod *answer) {
         return;
     for (size_t i = 0; i < AMQP_ARGUMENTS_MAX; i++)
         channel->answered[i] = answer->arguments[i].n;
-    if (channel->answer != NULL)
+    if (--channel->unanswered == 0 && channel->answer != NULL)
         wait_wake(channel->answer, ERR_OK);
 }
 
 /* An answer that nobody waited for to the end would be taken for the next question's: the channel is then opened anew,
  * except when it is its own closing that is asked for. */
-CO_FN static Err ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited) {
+CO_FN static Err ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited, size_t times) {
     Wait wait = {0};
     channel->awaited = awaited;
+    channel->unanswered = times;
     channel->answer = &wait;
-    client_write(channel->client, channel->id, question);
+    for (size_t i = 0; i < times; i++)
+        client_write(channel->client, channel->id, question);
     Err err = co_wait(&wait, clock_mono_ms() + channel->client->rpc_ms);
     channel->answer = NULL;
     if ((err == ERR_TIMEOUT || err == ERR_CANCELLED) && question->id != AMQP_CHANNEL_CLOSE) {
@@ -48,16 +50,20 @@ CO_FN static Err ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMetho
     return err == ERR_OK ? ERR_OK : channel_problem(channel, err);
 }
 
-CO_FN Err channel_ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited) {
+CO_FN Err channel_ask_times(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited, size_t times) {
     while (channel->asking)
         TRY(waiters_wait(&channel->askers, 0));
     if (channel->state == CHANNEL_AWAY)
         return channel_problem(channel, ERR_UNAVAILABLE);
     channel->asking = true;
-    Err err = ask(channel, question, awaited);
+    Err err = ask(channel, question, awaited, times);
     channel->asking = false;
     waiters_wake(channel->askers, ERR_OK);
     return err;
+}
+
+CO_FN Err channel_ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited) {
+    return channel_ask_times(channel, question, awaited, 1);
 }
 
 /* --- losing and opening ------------------------------------------------------------------------------------------- */
@@ -91,7 +97,7 @@ void amqp_channel_restart(AmqpChannel *channel) {
 CO_FN static Err open(AmqpChannel *channel) {
     AmqpMethod question = {.id = AMQP_CHANNEL_OPEN};
     channel->asking = true;
-    Err err = ask(channel, &question, AMQP_CHANNEL_OPEN_OK);
+    Err err = ask(channel, &question, AMQP_CHANNEL_OPEN_OK, 1);
     channel->asking = false;
     waiters_wake(channel->askers, ERR_OK);
     TRY(err);

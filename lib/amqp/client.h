@@ -65,6 +65,7 @@ struct AmqpChannel {
     AmqpWaiter *askers;
     Wait *answer; /* NULL: nobody waits any more */
     AmqpMethodId awaited;
+    size_t unanswered; /* of a question that was put several times */
     uint64_t answered[AMQP_ARGUMENTS_MAX];
 
     AmqpContent content;
@@ -141,6 +142,9 @@ void channel_connected(AmqpChannel *channel);
 void channel_lost(AmqpChannel *channel, Err failure, Str words);
 void channel_free(AmqpChannel *channel);
 CO_FN Err channel_ask(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited) MUST_USE;
+/** Puts it so many times at once, and waits for as many answers. */
+CO_FN Err channel_ask_times(AmqpChannel *channel, const AmqpMethod *question, AmqpMethodId awaited,
+                            size_t times) MUST_USE;
 void channel_answered(AmqpChannel *channel, const AmqpMethod *answer);
 /** Leaves the channel's or client's words in the running coroutine's problem. */
 Err channel_problem(const AmqpChannel *channel, Err err);

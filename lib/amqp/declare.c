@@ -74,6 +74,14 @@ CO_FN Err amqp_cancel(AmqpChannel *channel) {
     return channel_ask(channel, &cancel, AMQP_BASIC_CANCEL_OK);
 }
 
+/* Either answer counts: input.c tells a message as the other one too, when it is there as a whole. */
+CO_FN Err amqp_get(AmqpChannel *channel, const char *queue, size_t n, AmqpOnDelivery on_delivery, void *data) {
+    AmqpMethod get = {.id = AMQP_BASIC_GET, .arguments = {{0}, {.s = str_c(queue)}}};
+    channel->on_delivery = on_delivery;
+    channel->on_delivery_data = data;
+    return channel_ask_times(channel, &get, AMQP_BASIC_GET_EMPTY, n);
+}
+
 static bool is_current(const AmqpChannel *channel, uint64_t generation) {
     return channel->state != CHANNEL_AWAY && channel->generation == generation;
 }

@@ -67,8 +67,17 @@ static Err content_complete(AmqpChannel *channel, Str body) {
                              .key = method.arguments[4].s,
                              .properties = properties,
                              .body = body};
+    if (method.id == AMQP_BASIC_GET_OK) /* has no consumer's tag in front */
+        delivery = (AmqpDelivery){.tag = method.arguments[0].n,
+                                  .redelivered = method.arguments[1].n != 0,
+                                  .exchange = method.arguments[2].s,
+                                  .key = method.arguments[3].s,
+                                  .properties = properties,
+                                  .body = body};
     if (channel->on_delivery != NULL)
         channel->on_delivery(&delivery, channel->on_delivery_data);
+    if (method.id == AMQP_BASIC_GET_OK)
+        channel_answered(channel, &(AmqpMethod){.id = AMQP_BASIC_GET_EMPTY});
     return ERR_OK;
 }
 
@@ -138,6 +147,7 @@ static Err take_channel_method(AmqpChannel *channel, const AmqpMethod *method, S
         return ERR_OK;
     }
     case AMQP_BASIC_DELIVER:
+    case AMQP_BASIC_GET_OK:
     case AMQP_BASIC_RETURN:
         buf_clear(&content->method);
         buf_add(&content->method, payload);

@@ -125,7 +125,7 @@ static void add_fault(Buf *table, const Fault *fault) {
 /* --- the copy ----------------------------------------------------------------------------------------------------- */
 
 /* Its own headers first, without those that a former burial or the publisher's client put there. */
-static void copy_headers(Buf *table, Str headers) {
+void amqp_own_headers(Buf *table, Str headers) {
     Str name;
     AmqpField field;
     while (headers.n > 0 && amqp_table_next(&headers, &name, &field)) {
@@ -139,7 +139,7 @@ static void copy_headers(Buf *table, Str headers) {
 CO_FN static Err publish_copy(AmqpChannel *channel, const Fault *fault, const char *name, uint64_t *ret) {
     const Held *held = fault->held;
     Buf table = buf_new(fault->arena, AMQP_FRAME_MIN * 28);
-    copy_headers(&table, held->properties.headers);
+    amqp_own_headers(&table, held->properties.headers);
     add_host(&table, &fault->inbox->transport->host);
     if (held->read && held->envelope.skipped)
         amqp_table_add_text(&table, STR("MT-Reason"), STR("dead-letter"));

@@ -4,6 +4,7 @@
  *   transport_amqp.c   the transport's life, topology, publishing
  *   amqp_queue.c       deliveries in hand, and consume
  *   amqp_dead.c        where what failed goes: _error, _skipped, faults
+ *   amqp_desk.c        what an operator asks (amqp_desk.h)
  */
 #pragma once
 #include "amqp/amqp.h"
@@ -60,6 +61,7 @@ typedef struct AmqpTransport {
     Str source_address;
     AmqpClient *out, *in;
     AmqpChannel *publisher;
+    AmqpChannel *desk; /* of `in`, when an operator asks */
     AmqpInbox inboxes[AMQP_QUEUES_MAX];
     size_t n_inboxes;
     /* what the publisher has declared beyond its setup, in this generation */
@@ -77,6 +79,8 @@ CO_FN Err amqp_declare_once(AmqpTransport *t, AmqpChannel *channel, const char *
                             const char *bound_to) MUST_USE;
 /** Properties of every message that is published: type of content, persistent, id. */
 AmqpProperties amqp_message_properties(const char *content_type, Str message_id);
+/** A client for looking only: it fails with the first failure to connect. */
+CO_FN Err amqp_asking_client(AmqpTransport *t, AmqpClient **ret) MUST_USE;
 /** A consuming client, connected when first asked for. */
 CO_FN Err amqp_consuming_client(AmqpTransport *t, AmqpClient **ret) MUST_USE;
 
@@ -91,3 +95,9 @@ void amqp_inboxes_free(AmqpTransport *t);
 /* --- amqp_dead.c --- */
 /** Puts each where it belongs and waits until the broker has them all; only then may they be acknowledged. */
 CO_FN Err amqp_bury(AmqpInbox *inbox, Held *const *dead, const Str *reasons, size_t n) MUST_USE;
+/** A message's own headers, without those that a burial or the publisher's client put there. */
+void amqp_own_headers(Buf *table, Str headers);
+
+/* --- amqp_desk.c --- */
+extern const DeadOps DEAD_AMQP_OPS;
+CO_FN Err amqp_desk_status(Transport *transport, QueueState **ret, size_t *ret_n) MUST_USE;

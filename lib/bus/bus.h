@@ -166,11 +166,13 @@ typedef struct DeadLetter {
     Str payload;
 } DeadLetter;
 
+#define DEAD_LIST_DEFAULT 1000
 /** Which dead letters: those whose member equals, where it is not absent. */
 typedef struct DeadFilter {
     Str queue, handle, reason;
-    size_t most;   /* 0: 1000 */
-    bool payloads; /* read payload and headers too */
+    size_t most;    /* 0: DEAD_LIST_DEFAULT */
+    bool payloads;  /* read payload and headers too */
+    bool *ret_more; /* NULL, or set where there are more than were looked at */
 } DeadFilter;
 
 /** Dead letters as an operator handles them. NULL in TransportOps: the transport keeps none. */
@@ -267,9 +269,15 @@ CO_FN Err outbox_state(Engine *engine, OutboxState *ret) MUST_USE;
 /**
  * One bounded step of giving back what was published: empties one slot of the outbox (TRUNCATE), and forgets old marks.
  * *ret_more: there may be another step to do at once. It waits 50 ms at most for the slot's lock; whoever holds it
- * longer (pg_dump) delays the emptying, nothing else. Relays call it now and then; a job may do so instead. Suspends.
+ * longer (pg_dump) delays the emptying, nothing else. Suspends.
  */
 CO_FN Err outbox_rotate(Engine *engine, bool *ret_more) MUST_USE;
+/** Says that somebody (a job) calls outbox_rotate regularly, and will again within OUTBOX_KEEPER_MS: relays then leave
+ *  it to them. Kept in the database, so whoever dies is succeeded without being missed. Suspends. */
+CO_FN Err outbox_keeper_mark(Engine *engine) MUST_USE;
+/** Whether somebody said so within OUTBOX_KEEPER_MS. Suspends. */
+CO_FN Err outbox_is_kept(Engine *engine, bool *ret) MUST_USE;
+#define OUTBOX_KEEPER_MS 150000
 /** One bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by this consumer
  *  (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
 CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) MUST_USE;

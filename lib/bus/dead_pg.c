@@ -1,13 +1,13 @@
 /*
  * dead_pg.c - bus.dead for operators: what lies there, back into its queue, or away.
  *
- * Each is one statement, so a command that is killed has done all of it or nothing, and can be repeated: a letter that
- * was put back is no longer there to be put back again.
+ * Each batch is one statement, so a command that is killed has done all of it or nothing, and can be repeated: a letter
+ * that was put back is no longer there to be put back again.
  */
 #include "bus/transport_pg.h"
 #include "bus_queries.h"
 
-#define LIST_DEFAULT 1000
+#define MOVED_AT_ONCE 500
 
 static Err read_letters(Ctx *ctx, const PgResult *rows, DeadLetter **ret) {
     DeadLetter *letters = ARENA_ARRAY(ctx->arena, DeadLetter, (size_t)rows->rows);
@@ -28,21 +28,24 @@ static Err read_letters(Ctx *ctx, const PgResult *rows, DeadLetter **ret) {
 
 CO_FN static Err list(Transport *transport, const DeadFilter *filter, DeadLetter **ret, size_t *ret_n) {
     Ctx *ctx = co_ctx(co_self());
+    int64_t most = filter->most == 0 ? DEAD_LIST_DEFAULT : (int64_t)filter->most;
     PgParams params;
     PgResult rows;
     pg_params_init(&params, ctx->arena);
     pg_add_text(&params, filter->queue);
     pg_add_text(&params, filter->handle);
     pg_add_text(&params, filter->reason);
-    pg_add_i64(&params, filter->most == 0 ? LIST_DEFAULT : (int64_t)filter->most);
+    pg_add_i64(&params, most);
     pg_add_bool(&params, filter->payloads);
     TRY(pg_query(transport_pg_pool(transport), SQL_BUS_DEAD_LIST, &params, &rows));
     TRY(read_letters(ctx, &rows, ret));
     *ret_n = (size_t)rows.rows;
+    if (filter->ret_more != NULL && rows.rows == most)
+        *filter->ret_more = true;
     return ERR_OK;
 }
 
-CO_FN static Err move(Transport *transport, const Statement *statement, const DeadLetter *letters, size_t n,
+CO_FN static Err move_some(Transport *transport, const Statement *statement, const DeadLetter *letters, size_t n,
                       size_t *ret_n) {
     PgParams params;
     PgResult result;
@@ -53,6 +56,15 @@ CO_FN static Err move(Transport *transport, const Statement *statement, const De
     pg_array_end(&params);
     TRY(pg_query(transport_pg_pool(transport), statement, &params, &result));
     *ret_n = (size_t)pg_i64(&result, 0, 0);
+    return ERR_OK;
+}
+
+CO_FN static Err move(Transport *transport, const Statement *statement, const DeadLetter *letters, size_t n,
+                      size_t *ret_n) {
+    size_t moved = 0, some;
+    for (size_t at = 0; at < n; at += MOVED_AT_ONCE, moved += some)
+        TRY(move_some(transport, statement, letters + at, MIN_OF((size_t)MOVED_AT_ONCE, n - at), &some));
+    *ret_n = moved;
     return ERR_OK;
 }
 

@@ -131,6 +131,39 @@ CO_FN Err outbox_rotate(Engine *engine, bool *ret_more) {
     return err;
 }
 
+/* --- whose business it is ----------------------------------------------------------------------------------------- */
+
+/* Buckets are 0 to 15: nobody who looks for what was published sees this one. One row, put anew each time: marks are
+ * never updated, and this one least of all, which no lock guards. */
+#define KEEPER_BUCKET "-1"
+
+CO_FN Err outbox_keeper_mark(Engine *engine) {
+    const Statement *statement;
+    PgResult result;
+    TRY(engine_statement(engine, "outbox_keeper_mark",
+                         "WITH old AS (DELETE FROM {schema}.outbox_marks WHERE bucket = " KEEPER_BUCKET ")"
+                         " INSERT INTO {schema}.outbox_marks"
+                         " (bucket, from_snapshot, from_xid, from_position, to_xid, after, marked_at)"
+                         " VALUES (" KEEPER_BUCKET ", '1:1:', 0, 0, 0, 0, clock_timestamp())",
+                         true, &statement));
+    return pg_query(engine_pool(engine), statement, NULL, &result);
+}
+
+CO_FN Err outbox_is_kept(Engine *engine, bool *ret) {
+    const Statement *statement;
+    PgParams params;
+    PgResult result;
+    TRY(engine_statement(engine, "outbox_is_kept",
+                         "SELECT EXISTS (SELECT FROM {schema}.outbox_marks WHERE bucket = " KEEPER_BUCKET
+                         " AND marked_at > clock_timestamp() - $1::bigint * interval '1 millisecond')",
+                         false, &statement));
+    pg_params_init(&params, co_ctx(co_self())->arena);
+    pg_add_i64(&params, OUTBOX_KEEPER_MS);
+    TRY(pg_query(engine_pool(engine), statement, &params, &result));
+    *ret = pg_bool(&result, 0, 0);
+    return ERR_OK;
+}
+
 CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) {
     Ctx *ctx = co_ctx(co_self());
     const Statement *statement;

@@ -130,11 +130,13 @@ CO_FN static Err relay_body(PgTx *tx, void *arg) {
     return b->again ? pg_tx_query_commit(tx, b->state->statements.mark, &params, &result) : ERR_OK;
 }
 
-/* Giving back space is no reason to stop: the next half minute tries again. */
+/* Giving back space is a job's (apps/upkeep); where no jobs run, or they have died, it is ours. It is no reason to
+ * stop: the next half minute tries again. */
 CO_FN static void rotate(Ctx *ctx, RelayState *state) {
-    bool more;
+    bool more, kept = true;
     state->rotate_at_ms = clock_mono_ms() + ROTATE_MS;
-    for (int step = 0; step < OUTBOX_SLOTS; step++)
+    bool ours = outbox_is_kept(state->relay->engine, &kept) == ERR_OK && !kept;
+    for (int step = 0; ours && step < OUTBOX_SLOTS; step++)
         if (outbox_rotate(state->relay->engine, &more) != ERR_OK || !more)
             break;
     ctx->problem = (Problem){0};

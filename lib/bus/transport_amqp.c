@@ -90,23 +90,30 @@ CO_FN static Err set_up_publisher(AmqpChannel *channel, void *data) {
 
 /* --- connecting --------------------------------------------------------------------------------------------------- */
 
-static Err connect_client(AmqpTransport *t, const char *what, AmqpClient **client) {
+static Err connect_client(AmqpTransport *t, const char *what, bool once, AmqpClient **client) {
     Ctx *ctx = co_ctx(co_self());
     if (*client != NULL)
         return ERR_OK;
     AmqpConfig config = {.url = t->options.url,
-                         .name = arena_printf(ctx->arena, "%.*s %s", STR_ARG(t->options.name), what)};
+                         .name = arena_printf(ctx->arena, "%.*s %s", STR_ARG(t->options.name), what),
+                         .once = once};
     return config.name.p == NULL ? ERR_NO_MEMORY : amqp_client_new(ctx, t->loop, &config, client);
 }
 
 CO_FN Err amqp_consuming_client(AmqpTransport *t, AmqpClient **ret) {
-    TRY(connect_client(t, "consumes", &t->in));
+    TRY(connect_client(t, "consumes", false, &t->in));
+    *ret = t->in;
+    return ERR_OK;
+}
+
+CO_FN Err amqp_asking_client(AmqpTransport *t, AmqpClient **ret) {
+    TRY(connect_client(t, "asks", true, &t->in));
     *ret = t->in;
     return ERR_OK;
 }
 
 CO_FN Err amqp_publisher(AmqpTransport *t, AmqpChannel **ret) {
-    TRY(connect_client(t, "publishes", &t->out));
+    TRY(connect_client(t, "publishes", false, &t->out));
     if (t->publisher == NULL)
         TRY(amqp_channel_new(t->out, "publisher", set_up_publisher, t, &t->publisher));
     *ret = t->publisher;
@@ -224,47 +231,11 @@ CO_FN static Err amqp_publish_messages(Transport *transport, const Envelope *mes
     AmqpTransport *t = (AmqpTransport *)transport;
     if (n == 0)
         return ERR_OK;
-    TRY(connect_client(t, "publishes", &t->out));
+    TRY(connect_client(t, "publishes", false, &t->out));
     amqp_client_hold(t->out);
     Err err = publish_batch(t, messages, n);
     amqp_client_release(t->out);
     return err;
-}
-
-/* --- what an operator asks ---------------------------------------------------------------------------------------- */
-
-/* How many wait in a queue; 0 where there is none. The broker closes the channel over a question for one that is not
- * there, so it may have to be opened again first. */
-CO_FN static Err count_waiting(AmqpChannel *channel, const char *name, int64_t *ret) {
-    AmqpQueueState state = {0};
-    while (!amqp_channel_is_up(channel))
-        TRY(co_sleep(5));
-    Err err = amqp_queue_declare(channel, &(AmqpQueue){.name = name, .passive = true}, &state);
-    *ret = state.messages;
-    problem_clear(co_ctx(co_self()));
-    return err == ERR_NOT_FOUND ? ERR_OK : err;
-}
-
-CO_FN static Err amqp_status(Transport *transport, QueueState **ret, size_t *ret_n) {
-    AmqpTransport *t = (AmqpTransport *)transport;
-    Arena *arena = co_ctx(co_self())->arena;
-    QueueState *queues = ARENA_ARRAY(arena, QueueState, t->n_inboxes + 1);
-    AmqpChannel *channel;
-    if (queues == NULL)
-        return ERR_NO_MEMORY;
-    TRY(connect_client(t, "asks", &t->in));
-    TRY(amqp_client_ready(t->in));
-    TRY(amqp_channel_new(t->in, "status", NULL, NULL, &channel));
-    for (size_t i = 0; i < t->n_inboxes; i++) {
-        char name[AMQP_NAME_MAX + 1];
-        queues[i] = (QueueState){.name = str_c(t->inboxes[i].queue), .oldest_ms = -1};
-        snprintf(name, sizeof name, "%s_error", t->inboxes[i].queue);
-        TRY(count_waiting(channel, t->inboxes[i].queue, &queues[i].waiting));
-        TRY(count_waiting(channel, name, &queues[i].dead));
-    }
-    *ret = queues;
-    *ret_n = t->n_inboxes;
-    return ERR_OK;
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
@@ -297,7 +268,8 @@ static const TransportOps ops = {.publish = amqp_publish_messages,
                                  .consume = amqp_consume_queue,
                                  .free = amqp_free,
                                  .declare = amqp_declare,
-                                 .status = amqp_status};
+                                 .dead = &DEAD_AMQP_OPS,
+                                 .status = amqp_desk_status};
 
 /* As MassTransit writes addresses: the port and the vhost only where they are not 5672 and "/". */
 static Err make_addresses(Ctx *ctx, AmqpTransport *t) {

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 
+import pika
 import pytest
 
 from brokerlib import CONTENT_TYPE, EVENT, USER, Broker, Vhost, envelope, event_message
@@ -388,3 +389,208 @@ def test_doctor_tells_what_is_wrong_with_the_broker(usher, vhost, broker):
     empty.channel().queue_declare("user", durable=False)
     assert "queue user" in wrong(empty.url) and "declared differently" in wrong(empty.url)
     empty.close()
+
+
+# --- the dead, as an operator handles them ------------------------------------------------------------------------------
+
+
+class Dead:
+    """`usher bus dead` in a vhost of its own, where nobody consumes."""
+
+    def __init__(self, broker):
+        self.vhost = Vhost(broker)
+        self.channel = None
+
+    def emptied(self):
+        self.channel = self.vhost.channel()
+        self.channel.queue_delete("event_skipped")
+        for queue in ("event", "event_error"):
+            self.channel.queue_declare(queue, durable=True)
+            self.channel.queue_purge(queue)
+        self.channel.confirm_delivery()
+        return self
+
+    def bury(self, body, words="it would not", queue="event_error", id=None, **headers):
+        said = {"MT-Reason": "fault", "MT-Fault-ExceptionType": "System.Exception", "MT-Fault-Message": words,
+                "MT-Fault-Timestamp": "2026-11-23T04:00:00.0000000Z", "MT-Host-MachineName": "old", "own": "kept", **headers}
+        self.channel.basic_publish("", queue, body if isinstance(body, (bytes, str)) else json.dumps(body),
+                                   pika.BasicProperties(content_type=CONTENT_TYPE, delivery_mode=2, message_id=id, headers=said))
+
+    def bury_event(self, words="it would not"):
+        said = envelope(EVENT, event_message())
+        self.bury(said, words, id=said["messageId"])
+        return said
+
+    def run(self, *args, url=None):
+        return subprocess.run([BINARY, "bus", *args], capture_output=True, text=True,
+                              env={**os.environ, "DATABASE_URL": "postgresql:///nowhere", "AMQP_URL": url or self.vhost.url})
+
+    def __call__(self, *args):
+        done = self.run("dead", *args, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def drain(self, queue):
+        found = []
+        while (got := self.channel.basic_get(queue, auto_ack=True))[0]:
+            found.append(got[1:])
+        return found
+
+
+@pytest.fixture(scope="module")
+def dead_vhost(broker):
+    dead = Dead(broker)
+    yield dead
+    dead.vhost.close()
+
+
+@pytest.fixture
+def dead(dead_vhost):
+    return dead_vhost.emptied()
+
+
+def test_the_dead_are_looked_at_and_stay_as_they_are(dead):
+    assert dead("list") == [], "an empty queue; the others are not even there"
+    first = dead.bury_event("one\nwith a \x1b[31mcolour")
+    for _ in range(300):
+        dead.bury_event("two")
+    dead.bury(b"\xff\xfe not text", "three", table={"a": [1, True, None]})
+    groups = dead("list")
+    assert [(g["queue"], g["count"], g["type"], g["reason"]) for g in groups] == [
+        ("event_error", 1, EVENT, "System.Exception: one with a  [31mcolour"), ("event_error", 300, EVENT, "System.Exception: two"),
+        ("event_error", 1, "unknown type", "System.Exception: three")]
+    assert dead("list") == groups, "the same letters have the same handles"
+    assert [g["count"] for g in dead("list", "--queue", "event", "--reason", "System.Exception: two")] == [300]
+    assert dead("list", "--queue", "user_error") == [] and dead("list", "--queue", "nobody") == []
+    shown, = dead("show", groups[0]["first"])
+    assert json.loads(shown["body"]) == first and shown["id"] == first["messageId"]
+    assert shown["headers"]["own"] == "kept" and shown["headers"]["MT-Fault-Message"].startswith("one\n")
+    shown, = dead("show", groups[2]["first"])
+    assert shown["body"].endswith(" not text") and shown["headers"]["table"] == {"a": [1, True, None]}
+    assert "300  event_error" in dead.run("dead", "list").stdout
+    left = dead.drain("event_error")
+    assert len(left) == 302 and json.loads(left[0][1]) == first, "nothing is lost, and the order is kept"
+
+
+def test_the_dead_are_put_back_as_they_were_and_discarded(dead):
+    kept, back = dead.bury_event("kept"), [dead.bury_event("back") for _ in range(400)]
+    assert "--all" in dead.run("dead", "retry").stderr
+    assert dead("retry", "--all", "--reason", "System.Exception: back") == {"retried": 400}
+    found = dead.drain("event")
+    assert [json.loads(body) for _, body in found] == back, "in their order"
+    for (properties, _), said in zip(found, back):
+        assert properties.message_id == said["messageId"] and properties.delivery_mode == 2 and properties.content_type == CONTENT_TYPE
+        assert {k for k in properties.headers if not k.startswith("x-")} == {"own"}, "nothing of the burial"
+    letter = dead("list")[0]["first"]
+    dead.bury_event("meanwhile")
+    assert dead("discard", letter) == {"discarded": 1}
+    gone = dead.run("dead", "discard", letter)
+    assert gone.returncode == 1 and f"there is no dead letter {letter}" in gone.stderr
+    assert kept and [g["reason"] for g in dead("list")] == ["System.Exception: meanwhile"]
+
+
+def test_letters_for_a_queue_that_is_not_there_stay(dead):
+    dead.bury_event()
+    dead.channel.queue_delete("event")
+    done = dead.run("dead", "retry", "--all")
+    assert done.returncode == 2 and "queue event is not there, so its letters stay in event_error" in done.stderr, done.stderr
+    assert [g["count"] for g in dead("list")] == [1]
+
+
+def test_skipped_ones_are_looked_at_only_when_their_queue_is_named(dead):
+    dead.channel.queue_declare("event_skipped", durable=True)
+    said = envelope("Some:Type", {})
+    dead.channel.basic_publish("", "event_skipped", json.dumps(said), pika.BasicProperties(headers={"MT-Reason": "dead-letter"}))
+    assert dead("list") == [] and dead("retry", "--all") == {"retried": 0}
+    assert [(g["type"], g["reason"]) for g in dead("list", "--queue", "event_skipped")] == [("Some:Type", "skipped: nothing there takes its type")]
+    assert dead("retry", "--all", "--queue", "event_skipped") == {"retried": 1}
+    assert json.loads(dead.drain("event")[0][1]) == said
+
+
+def test_a_letter_that_another_holds_is_not_waited_for(dead):
+    dead.bury_event()
+    other = dead.vhost.connection.channel()
+    method, _, _ = other.basic_get("event_error")
+    assert dead("list") == [], "in another's hands"
+    other.basic_nack(method.delivery_tag)
+    assert [g["count"] for g in dead("list")] == [1]
+
+
+class KillAtAck:
+    """Between usher and the broker: at the first acknowledgement `victim` is killed, and the acknowledgement never arrives."""
+    ACK = b"\x00\x3c\x00\x50"
+
+    def __init__(self, port):
+        self.port, self.victim = port, None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.seen = threading.Event()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        client, _ = self.listener.accept()
+        broker = socket.create_connection(("127.0.0.1", self.port))
+        threading.Thread(target=self.carry, args=(broker, client, False), daemon=True).start()
+        self.carry(client, broker, True)
+
+    def carry(self, source, target, watched):
+        try:
+            while data := source.recv(65536):
+                if watched and self.ACK in data:
+                    self.victim.kill()
+                    self.seen.set()
+                    break
+                target.sendall(data)
+        except OSError:
+            pass
+        source.close()
+        target.close()
+
+
+def test_a_retry_that_is_killed_before_its_acknowledgement_is_repeated_without_a_second_effect(usher, vhost, broker):
+    said = envelope(EVENT, event_message(price="8.25"))
+    del said["messageId"]  # the worst case: a message that nobody gave an id
+    channel = vhost.channel()
+    channel.queue_declare("event_error", durable=True)
+    channel.queue_purge("event_error")
+    channel.basic_publish("", "event_error", json.dumps(said),
+                          pika.BasicProperties(content_type=CONTENT_TYPE, headers={"MT-Fault-Message": "killed", "MT-Fault-Timestamp": "x"}))
+    channel.close()
+    proxy = KillAtAck(int(broker.root_url.rsplit(":", 1)[1]))
+    env = {**os.environ, "DATABASE_URL": usher.url(), "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{proxy.listener.getsockname()[1]}/{vhost.name}"}
+    proxy.victim = subprocess.Popen([BINARY, "bus", "dead", "retry", "--all"], env=env)
+    assert proxy.seen.wait(60), "it acknowledges what it has put back"
+    assert proxy.victim.wait(60) != 0
+    event = said["message"]["id"]
+    try:
+        wait_for(lambda: tickets(usher, event)[0] == 15, 20, "the first copy's effect")
+    except AssertionError:
+        print(vhost.listing("queues", "name", "messages", "messages_unacknowledged"), usher.log[-4:])
+        print(usher.cli("bus", "dead", "show", env={"AMQP_URL": vhost.url}).stdout)
+        raise
+    rows = usher.sql("SELECT id::text, xmin::text FROM tickets.tickets WHERE event_id = %s ORDER BY id", event)
+    known = usher.sql("SELECT count(*) FROM tickets.inbox")
+    wait_for(lambda: vhost.depth("event_error") == 1, 60, "the letter to be back")
+
+    assert json.loads(usher.cli("bus", "dead", "retry", "--all", "--json", env={"AMQP_URL": vhost.url}, check=0).stdout) == {"retried": 1}
+    assert vhost.depth("event_error") == 0
+    marker = envelope(EVENT, event_message())
+    vhost.put("event", marker)
+    wait_for(lambda: tickets(usher, marker["message"]["id"])[0] == 15, 60, "what came behind the second copy")
+    assert usher.sql("SELECT id::text, xmin::text FROM tickets.tickets WHERE event_id = %s ORDER BY id", event) == rows, "a second effect"
+    assert usher.sql("SELECT count(*) FROM tickets.inbox")[0][0] == known[0][0] + 1, "the second copy had the id of the first"
+
+
+def test_a_broker_that_goes_while_its_dead_are_looked_at_loses_none(dead, broker):
+    for _ in range(20):
+        dead.bury_event()
+    proxy = KillAtAck(int(broker.root_url.rsplit(":", 1)[1]))
+
+    class Broker:
+        kill = staticmethod(broker.kill)
+    proxy.victim = Broker
+    done = dead.run("dead", "retry", "--all", url=f"amqp://guest:guest@127.0.0.1:{proxy.listener.getsockname()[1]}/{dead.vhost.name}")
+    assert done.returncode == 2 and "bus:" in done.stderr, done.stderr
+    broker.start()
+    dead.channel = dead.vhost.channel()
+    ids = {json.loads(body)["messageId"] for _, body in dead.drain("event_error")}
+    assert len(ids) == 20, "durable, and not acknowledged"

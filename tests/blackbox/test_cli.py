@@ -102,6 +102,6 @@ def test_completion_completes():
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout.strip() == "migrate"
 
 
-def test_the_dead_of_rabbitmq_are_said_to_be_elsewhere():
+def test_a_broker_that_is_gone_is_said_so_at_once():
     done = run("bus", "dead", "list", env={"AMQP_URL": "amqp://127.0.0.1:1/", "DATABASE_URL": "postgresql:///x"})
-    assert done.returncode == 2 and "NAME_error" in done.stderr
+    assert done.returncode == 2 and "connection refused" in done.stderr.lower(), done.stderr
