@@ -2,9 +2,9 @@
  * trial.h - what an action would do: it is run, looked at, and rolled back.
  *
  * An engine for trials stands on a pool that knows no COMMIT (PgConfig.rolls_back), so nothing that is run on it stays,
- * whatever path it takes. A set has one member: no request sees what another would have written. Locks are real and held
- * until the rollback; lock_timeout keeps that short. Sequences move on (positions of the outbox), transaction numbers
- * too; nothing else is left. NOTIFY goes out with a commit only: nobody is woken.
+ * whatever path it takes. A set has one member: no request sees what another would have written. Locks are real and
+ * held until the rollback; lock_timeout keeps that short. Sequences move on (positions of the outbox), transaction
+ * numbers too; nothing else is left. NOTIFY goes out with a commit only: nobody is woken.
  */
 #pragma once
 #include "resource/resource.h"
