@@ -104,12 +104,13 @@ class Cluster:
     """A Postgres with usher's schemas in it. Begins as a copy of one that was made once per test run."""
 
     def __init__(self, folder=None, wal_folder=None, settings=""):
+        begun_from = template()  # before anything of ours is there to be left behind
         self.own_folder = folder is None
         self.folder = str(folder or tempfile.mkdtemp(prefix="usher-fault-"))
         os.chmod(self.folder, 0o755)
         self.data = f"{self.folder}/data"
         self.process = None
-        subprocess.run(["cp", "-a", template(), self.data], check=True)
+        subprocess.run(["cp", "-a", begun_from, self.data], check=True)
         if wal_folder is not None:
             subprocess.run(["cp", "-a", f"{self.data}/pg_wal", wal_folder], check=True)
             shutil.rmtree(f"{self.data}/pg_wal")

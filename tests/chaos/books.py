@@ -43,7 +43,7 @@ CREATE TRIGGER effect AFTER INSERT OR UPDATE ON tickets.users FOR EACH ROW EXECU
 
 # Jobs: each insert and each end. Kills do not use up attempts here: a job that was discarded for having killed its worker three
 # times would look like a lost one. A unique job's statements take a lock that tells whether another run of it is in the middle of
-# one, and take a while.
+# one, and take a while; a cron line takes a while to move on, so that another leader, were there one, would find it where it was.
 JOB_NOTES = """
 CREATE TABLE chaos.jobs (n bigserial, id uuid PRIMARY KEY, schema text, kind text, is_unique boolean, cron text, moment timestamptz);
 CREATE TABLE chaos.job_ends (n bigserial, id uuid, state integer);
@@ -69,11 +69,16 @@ CREATE FUNCTION chaos.job_run() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsq
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION chaos.cron_move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM pg_sleep(random() * 0.2);
+    RETURN NEW;
+END $$;
 CREATE TRIGGER run BEFORE DELETE ON tickets.reservations FOR EACH STATEMENT EXECUTE FUNCTION chaos.job_run();
 """ + "".join(f"""
 CREATE TRIGGER patience BEFORE INSERT ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION chaos.job_patience();
 CREATE TRIGGER begin AFTER INSERT ON {schema}.jobs FOR EACH ROW EXECUTE FUNCTION chaos.job_begin();
 CREATE TRIGGER ending AFTER UPDATE ON {schema}.jobs FOR EACH ROW WHEN (OLD.state < 3 AND NEW.state >= 3) EXECUTE FUNCTION chaos.job_end();
+CREATE TRIGGER moving BEFORE UPDATE ON {schema}.job_crons FOR EACH ROW EXECUTE FUNCTION chaos.cron_move();
 DROP INDEX {schema}.jobs_cron_once;
 """ for schema in ("events", "users", "tickets", "jobs"))
 # jobs_cron_once is the last of three reasons why a moment has one job. Without it the other two, the lease's epoch and the line's

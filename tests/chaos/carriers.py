@@ -8,6 +8,7 @@
     carrier.note(sql)       brings chaos.published up to date
     carrier.dead(sql)       messages that were put aside
 """
+import subprocess
 import threading
 import uuid
 
@@ -19,6 +20,7 @@ from faultproxy import FaultProxy
 
 EXCHANGES = {"Integration.Events.Messaging:EventUpserted": "event", "Integration.Users.Messaging.Messages:UserUpserted": "user"}
 TAP = "chaos-tap"
+STARTS_MAX, START_LIMIT = 4, 600
 
 
 class OverPostgres:
@@ -136,14 +138,24 @@ class OverRabbitMQ:
         """It starts again while other faults go on; heal() waits for that."""
         self.heal()
         self.broker.kill()
-        self.starting = threading.Thread(target=self.broker.start, daemon=True)
+        self.starting = threading.Thread(target=self.start, daemon=True)
         self.starting.start()
+
+    def start(self):
+        """A node that was killed a moment ago may still be known to epmd, and a new one of its name then ends at once: our fault's
+        doing, so it is tried again."""
+        for _ in range(STARTS_MAX):
+            try:
+                return self.broker.start()
+            except subprocess.CalledProcessError:
+                self.broker.kill()
+        return self.broker.start()
 
     def heal(self):
         if self.tap.failure is not None:
             raise self.tap.failure
         if self.starting is not None:
-            self.starting.join(200)
+            self.starting.join(START_LIMIT)
             self.connect().close()
             self.starting = None
 
@@ -187,7 +199,7 @@ class OverRabbitMQ:
         self.tap.ended.set()
         self.tap.join(20)
         if self.starting is not None:
-            self.starting.join(200)
+            self.starting.join(START_LIMIT)
         self.proxies[0].close()
         self.broker.close()
 

@@ -58,7 +58,15 @@ class World:
         self.to_close = []
         self.settled = ""
         self.last_job = 0
-        self.cluster = self.kept(Cluster(settings="max_connections = 300\n")).start()
+        try:
+            self.build(transport)
+        except BaseException:
+            self.close()
+            raise
+
+    def build(self, transport):
+        self.cluster = self.kept(Cluster(settings="max_connections = 300\n"))
+        self.cluster.start()
         books.install(self.cluster)
         self.carrier = self.kept(CARRIERS[transport](self.cluster))
         self.proxies = [self.kept(FaultProxy(f"{self.cluster.run}/.s.PGSQL.5432")), *self.carrier.proxies]
@@ -66,7 +74,7 @@ class World:
                "RELAY_WORKERS": "2", "RESTART_INTENSITY": "100000", "JOBS_RESCUE_AFTER": "2s", "JOBS_HEARTBEAT": "200ms",
                "JOBS_POLL": "500ms", **self.carrier.env}
         # The second one's wall clock is up to an hour off, so that nothing may rest on clocks being equal.
-        skew = rng.randrange(-3600_000, 3600_000)
+        skew = self.rng.randrange(-3600_000, 3600_000)
         self.server = ChaosServe(self.cluster, env={**env, "ROLES": "http,relay,consume,jobs"})
         self.other = ChaosServe(self.cluster, env={**env, "ROLES": "relay,consume,jobs", "USHER_CLOCK_SKEW_MS": str(skew)})
         self.serves = [self.server, self.other]
