@@ -169,6 +169,9 @@ bool output_add(HttpConnection *conn, Str a, Str b);
 CO_FN Err output_send(Exchange *ex, Str a, Str b) MUST_USE;
 /** Writes what it can. */
 void output_flush(HttpConnection *conn);
+/** An answer is whole: where no other waits behind it, it leaves at once, while its block is in the cache, and the
+ *  block serves the next connection of this turn. */
+void output_end(Exchange *ex);
 
 /* exchange.c */
 /** Starts a request whose head is complete at the start of `head`. false: refused (no memory, too many). */

@@ -1,13 +1,18 @@
 /*
  * output.c - answers to the socket.
  *
- * Small answers gather in the connection's block and leave together at the end of the turn, in one write. A large one
- * is written piece by piece by its own coroutine, which waits while the client is slow: its arena is the only copy.
+ * Small answers gather in the connection's block and leave together at the end of the turn, in one write. What is large
+ * leaves at once from where it is, behind what waits; the rest is written by its own coroutine, which waits while the
+ * client is slow. A copy of each large piece would cost more than the write it saves, and a big block for each of some
+ * hundred connections within one turn is more than the caches hold.
  */
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "http/connection.h"
+
+enum { GATHER_MIN = 4096 }; /* a smaller piece is copied sooner than a further part of a write is set up */
 
 /* Bytes written, 0 when the socket is full. Aborts the connection on failure. */
 static size_t socket_write(HttpConnection *conn, const char *p, size_t n) {
@@ -26,6 +31,41 @@ static size_t socket_write(HttpConnection *conn, const char *p, size_t n) {
         connection_abort(conn);
     }
     return 0;
+}
+
+/* The first of the two is written, so many bytes of it; then the second. */
+static size_t taken_of(Str *piece, size_t n) {
+    size_t taken = MIN_OF(n, piece->n);
+    *piece = str_slice(*piece, taken, piece->n);
+    return n - taken;
+}
+
+/* What waits, a and b in one system call, as far as the socket takes them; leaves the rest in a and b. */
+static void socket_gather(HttpConnection *conn, Str *a, Str *b) {
+    Str waiting = conn->out == NULL ? (Str){NULL, 0} : block_str(conn->out);
+    struct iovec parts[3];
+    struct msghdr message = {.msg_iov = parts};
+    const Str *const pieces[] = {&waiting, a, b};
+    for (size_t i = 0; i < 3; i++)
+        if (pieces[i]->n > 0)
+            parts[message.msg_iovlen++] =
+                (struct iovec){.iov_base = (void *)(uintptr_t)pieces[i]->p, .iov_len = pieces[i]->n};
+    ssize_t n = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        conn->server->stats.aborted++;
+        connection_abort(conn);
+    }
+    if (n <= 0)
+        return;
+    conn->write_at = 0;
+    size_t before = waiting.n, left = taken_of(&waiting, (size_t)n);
+    if (conn->out != NULL)
+        conn->out->from += (uint32_t)(before - waiting.n);
+    (void)taken_of(b, taken_of(a, left));
+    if (conn->out != NULL && waiting.n == 0) {
+        block_give(&conn->server->blocks, conn->out);
+        conn->out = NULL;
+    }
 }
 
 void output_flush(HttpConnection *conn) {
@@ -117,10 +157,19 @@ static CO_FN Err piece_send(Exchange *ex, Str piece) {
 }
 
 CO_FN Err output_send(Exchange *ex, Str a, Str b) {
-    if (ex->conn->dead)
+    HttpConnection *conn = ex->conn;
+    if (!conn->dead && a.n + b.n >= GATHER_MIN && conn->tls == NULL && !conn->out_blocked)
+        socket_gather(conn, &a, &b);
+    if (conn->dead)
         return ERR_EOF;
-    if (output_add(ex->conn, a, b))
+    if (a.n + b.n == 0 || output_add(conn, a, b))
         return ERR_OK;
     TRY(piece_send(ex, a));
     return piece_send(ex, b);
+}
+
+void output_end(Exchange *ex) {
+    HttpConnection *conn = ex->conn;
+    if (conn->count == 1 && conn->in == NULL && !conn->out_blocked && conn->tls == NULL)
+        output_flush(conn);
 }

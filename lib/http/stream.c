@@ -78,6 +78,7 @@ CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers
     if (res->close)
         ex->conn->sealed = true;
     ex->stream_open = false;
+    output_end(ex);
     return ex->conn->dead ? ERR_EOF : ERR_OK;
 }
 
