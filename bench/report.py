@@ -9,7 +9,10 @@ COLUMNS = (("rps", "per second", "{:,.0f}"), ("p50_ms", "p50 ms", "{:.2f}"), ("p
            ("gap_ms", "longest pause ms", "{:.0f}"), ("server_us", "CPU µs each", "{:.1f}"),
            ("database_us", "Postgres' CPU µs", "{:.1f}"), ("broker_us", "RabbitMQ's CPU µs", "{:.1f}"),
            ("others_percent", "others' CPU %", "{:.0f}"), ("rss_mb", "RSS MB", "{:.1f}"),
-           ("rest_mb", "before, MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"))
+           ("rest_mb", "before, MB", "{:.1f}"), ("start_ms", "start ms", "{:.0f}"), ("mb_s", "MB/s", "{:,.0f}"),
+           ("grown_mb", "grown by MB", "{:.1f}"), ("each_kb", "kB each", "{:.2f}"), ("of_plain", "rate to plain", "{:.2f}"),
+           ("added_ms", "p99 added ms", "{:.3f}"), ("noise_ms", "noise ms", "{:.3f}"), ("compared", "compared", "{:,.0f}"),
+           ("skipped", "skipped", "{:,.0f}"))
 
 
 def median_of(rounds, side, key):
