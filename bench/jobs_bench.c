@@ -5,8 +5,8 @@
  *   jobs_bench run N [keep]         inserts N, then measures running them: rows go with their completion, or are kept
  *   jobs_bench start N              light load: one job every 10 ms; from before its insert to the start of its run
  *
- * Against DATABASE_URL, schema jobs, migrated. Prints one line of JSON. bench/cases.py runs it beside graphile-worker and
- * pg-boss.
+ * Against DATABASE_URL, schema jobs, migrated. Prints one line of JSON. bench/jobs_cases.py runs it beside
+ * graphile-worker and pg-boss.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +75,14 @@ static CO_FN void insert(Ctx *ctx, int64_t n) {
     free(args);
 }
 
+/* As the peers' programs do before they run. */
+static CO_FN void analyze(Ctx *ctx) {
+    static const Statement statistics = {.name = "bench_analyze", .sql = "ANALYZE jobs.jobs", .writes = true};
+    PgResult rows;
+    arena_reset(ctx->arena);
+    must(pg_query(self.pool, &statistics, NULL, &rows), "analyze");
+}
+
 static CO_FN int64_t left(Ctx *ctx) {
     static const Statement count = {.name = "bench_left", .sql = "SELECT count(*) FROM jobs.jobs WHERE state < 3"};
     PgResult rows;
@@ -116,6 +124,7 @@ static void inserting(Ctx *ctx, void *arg) {
 static void running(Ctx *ctx, void *arg) {
     int64_t n = *(int64_t *)arg;
     insert(ctx, n);
+    analyze(ctx);
     int64_t began_ns = clock_mono_ns();
     double cpu = cpu_s();
     begin();

@@ -159,7 +159,8 @@ static Err list_one(Walk *walk, const AmqpDelivery *delivery) {
         TRY(amqp_letter_read(walk->ctx, walk->queue, delivery, true, &letter));
     if (walk->n == walk->room) {
         size_t room = MAX_OF(walk->room * 2, (size_t)64);
-        DeadLetter *letters = arena_grow(walk->ctx->arena, walk->letters, walk->room * sizeof letter, room * sizeof letter);
+        DeadLetter *letters =
+            arena_grow(walk->ctx->arena, walk->letters, walk->room * sizeof letter, room * sizeof letter);
         if (letters == NULL)
             return ERR_NO_MEMORY;
         walk->letters = letters;

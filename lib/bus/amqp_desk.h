@@ -60,4 +60,5 @@ Id amqp_letter_id(const char *queue, const AmqpDelivery *delivery);
 /** False, and only what its properties say: it has no envelope that could be read. */
 bool amqp_letter_envelope(Ctx *ctx, const AmqpDelivery *delivery, MtReceived *ret);
 /** Texts in ctx's arena. ERR_NO_MEMORY, ERR_LIMIT. */
-MUST_USE Err amqp_letter_read(Ctx *ctx, const char *queue, const AmqpDelivery *delivery, bool payloads, DeadLetter *ret);
+MUST_USE Err amqp_letter_read(Ctx *ctx, const char *queue, const AmqpDelivery *delivery, bool payloads,
+                              DeadLetter *ret);
