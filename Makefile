@@ -83,7 +83,7 @@ test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzz
 	@tools/install-packages
 	@tools/run-tests
 
-chaos: all ## the whole chain under 300 random kills, cuts and repetitions, and its books (CHAOS="--seed N --kills N")
+chaos: all ## the whole chain and jobs, over either transport, under 300 random kills each, and the books (CHAOS="--seed N …")
 	@tests/chaos/chaos.py $(CHAOS)
 
 -include tools/checks.mk tools/fuzz.mk

@@ -152,12 +152,14 @@ Err gateway_reload(Gateway *gateway, const GatewayOptions *options, Buf *mistake
     TRY(table_new(gateway, options, mistakes, &table));
     table_unref(gateway->table);
     gateway->table = table;
+    upstream_metrics_watch(gateway->metrics, table->upstreams, table->config.upstream_count);
     return ERR_OK;
 }
 
 void gateway_free(Gateway *gateway) {
     if (gateway == NULL)
         return;
+    upstream_metrics_free(gateway->metrics);
     table_unref(gateway->table);
     access_log_free(gateway->log);
     if (gateway->own_shared)
@@ -170,6 +172,12 @@ void gateway_free(Gateway *gateway) {
 
 void gateway_hook(Gateway *gateway, const GatewayHooks *hooks) {
     gateway->hooks = hooks;
+}
+
+Err gateway_measure(Gateway *gateway) {
+    TRY(upstream_metrics_new(gateway->loop, &gateway->metrics));
+    upstream_metrics_watch(gateway->metrics, gateway->table->upstreams, gateway->table->config.upstream_count);
+    return ERR_OK;
 }
 
 Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, GatewaySide side) {

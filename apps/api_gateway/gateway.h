@@ -65,6 +65,8 @@ typedef struct Gateway Gateway;
 
 /** Hooks stay the caller's; NULL: all goes to the old side. Before the first request. */
 void gateway_hook(Gateway *gateway, const GatewayHooks *hooks);
+/** Upstreams are told of in this worker's metrics from now on. ERR_NO_MEMORY. */
+MUST_USE Err gateway_measure(Gateway *gateway);
 /** The side's upstream for a request that no route knows, or of `route`; NULL: that side is not there. */
 Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, GatewaySide side);
 /** The bytes that the gateway sends to a side for this request: target, fields rewritten (hop-by-hop ones gone, Via,

@@ -7,6 +7,7 @@
 #pragma once
 #include "api_gateway/access_log.h"
 #include "api_gateway/gateway_config.h"
+#include "api_gateway/upstream_metrics.h"
 #include "base/map.h"
 
 enum { SEGMENTS_MAX = 32 };
@@ -44,6 +45,7 @@ struct Gateway {
     GatewayShared *shared;
     bool own_shared;
     AccessLog *log;
+    UpstreamMetrics *metrics; /* NULL: not a worker that serves */
     bool traces;
 };
 

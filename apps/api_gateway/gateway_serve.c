@@ -74,9 +74,13 @@ static CO_FN void side_ask(Serving *s) {
         buf_add(&s->res->head, s->decision.answer_head);
     Span span;
     telemetry_client_begin(s->req->ctx, &span);
+    int64_t began_ns = clock_mono_ns();
     proxy_pass(s->req, s->res, s->upstream, &options, &s->result);
     const char *failure = s->result.failure == UPSTREAM_WELL ? NULL : upstream_failure_name(s->result.failure);
     telemetry_client_end(s->req, &span, s->result.answer.status, failure, s->result.peer);
+    if (s->upstream != NULL)
+        upstream_metrics_note(s->gateway->metrics, s->upstream, s->result.peer, s->result.failure,
+                              s->result.answer.status, clock_mono_ns() - began_ns);
     failure_log(s);
     failure_answer(s);
 }

@@ -3,6 +3,7 @@
  */
 #include "api_gateway/redact.h"
 
+#include "base/heap.h"
 #include "runtime/log.h"
 
 enum { NAME_MAX_BYTES = 64, REDACTED_MAX = 4 << 20 };
@@ -16,8 +17,15 @@ static const char *const PARTS[] = {
 
 static Str further_names;
 
-void redact_configure(Str names) {
-    further_names = names;
+Err redact_configure(Str names) {
+    char *copy = names.n == 0 ? NULL : heap_alloc(names.n);
+    if (names.n > 0 && copy == NULL)
+        return ERR_NO_MEMORY;
+    if (copy != NULL)
+        memcpy(copy, names.p, names.n);
+    heap_free((void *)(uintptr_t)further_names.p);
+    further_names = (Str){copy, names.n};
+    return ERR_OK;
 }
 
 /** Lower case, without what names are joined by. */

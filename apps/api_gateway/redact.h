@@ -8,8 +8,9 @@
 #pragma once
 #include "json/json.h"
 
-/** Further names, comma-separated, beside the built-in ones; the text stays the caller's. */
-void redact_configure(Str names);
+/** Further names, comma-separated, beside the built-in ones, in the place of those given before; copied.
+ *  ERR_NO_MEMORY: nothing has changed. */
+MUST_USE Err redact_configure(Str names);
 bool redact_is_secret(Str name);
 #define REDACTED_SIGN "bytes redacted]"
 /** "[17 bytes redacted]". */

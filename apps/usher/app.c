@@ -14,7 +14,8 @@
 #include "telemetry/instrument.h"
 #include "usher/amqp.h"
 
-#define BUS_WRITERS 4
+#define BUS_WRITERS        4
+#define TRIAL_STATEMENT_MS 3000
 
 const Context *const CONTEXTS[] = {
     &CORE_EVENTS_CONTEXT,
@@ -80,7 +81,8 @@ static Err open_context(App *app, const Context *context, size_t at) {
         /* One writer suits sets best; on the transport each queue and outbox holds a transaction of its own. */
         .writers = strcmp(context->name, "bus") == 0 ? BUS_WRITERS : app->writers,
         .connect_timeout_ms = 5000,
-        .statement_timeout_ms = 30000,
+        .statement_timeout_ms = app->tries ? TRIAL_STATEMENT_MS : 30000,
+        .rolls_back = app->tries,
         .observer = telemetry_pg_observer(),
         .pooled = app->settings->database_pooled,
     };
@@ -94,13 +96,29 @@ Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *
     return app_open_wide(app, loop, settings, contexts, 1);
 }
 
-Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers) {
-    *app = (App){.loop = loop, .settings = settings, .writers = writers, .arena = arena_new(16 * 1024 * 1024)};
+static Err open_contexts(App *app, const char *const *contexts) {
+    app->arena = arena_new(16 * 1024 * 1024);
     if (app->arena == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; CONTEXTS[i] != NULL; i++)
         if (contexts == NULL ? CONTEXTS[i] != &GATEWAY_CONTEXT : is_wanted(contexts, CONTEXTS[i]->name))
             TRY(open_context(app, CONTEXTS[i], i));
+    return ERR_OK;
+}
+
+Err app_open_trial(App *app, Loop *loop, const Settings *settings, const char *const *contexts, TrialTold told,
+                   void *data) {
+    *app = (App){.loop = loop, .settings = settings, .writers = 1, .tries = true};
+    TRY(open_contexts(app, contexts));
+    for (size_t i = 0; i < CONTEXTS_MAX; i++)
+        if (app->engines[i] != NULL)
+            engine_try(app->engines[i], told, data);
+    return ERR_OK;
+}
+
+Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers) {
+    *app = (App){.loop = loop, .settings = settings, .writers = writers};
+    TRY(open_contexts(app, contexts));
     PgPool *bus = app_pool(app, "bus");
     if (bus == NULL)
         return ERR_OK;

@@ -4,6 +4,7 @@
 #pragma once
 #include "api/compat.h"
 #include "bus/bus.h"
+#include "resource/trial.h"
 #include "usher/settings.h"
 
 /** All contexts in the order in which data flows: events, users, tickets, bus, jobs. NULL-ended. */
@@ -21,6 +22,7 @@ typedef struct App {
     Loop *loop;
     const Settings *settings;
     int writers; /* connections for transactions, per context */
+    bool tries;  /* nothing that is done here stays */
     PgPool *pools[CONTEXTS_MAX];
     Engine *engines[CONTEXTS_MAX];
     Transport *transport;
@@ -32,6 +34,9 @@ typedef struct App {
 MUST_USE Err app_open(App *app, Loop *loop, const Settings *settings, const char *const *contexts);
 /** With more than one connection for transactions per context. */
 MUST_USE Err app_open_wide(App *app, Loop *loop, const Settings *settings, const char *const *contexts, int writers);
+/** For trials (resource/trial.h): every pool rolls back; each action is told. Short limits on statements. */
+MUST_USE Err app_open_trial(App *app, Loop *loop, const Settings *settings, const char *const *contexts, TrialTold told,
+                            void *data);
 void app_close(App *app);
 /** The engine of a context, or NULL when it was not opened. */
 Engine *app_engine(const App *app, const char *context);

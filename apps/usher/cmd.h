@@ -18,6 +18,7 @@
     X(diffs)                                                                                                           \
     X(cutover)                                                                                                         \
     X(rehearse)                                                                                                        \
+    X(shadow_write)                                                                                                    \
     X(quirks)                                                                                                          \
     X(doctor)                                                                                                          \
     X(schema)                                                                                                          \

@@ -11,6 +11,7 @@
 #include "usher/dev_data.h"
 #include "usher/files.h"
 #include "usher/replay.h"
+#include "usher/replay_expect.h"
 #include "usher/replay_tally.h"
 
 const Option OPTIONS_replay[] = {
@@ -28,69 +29,28 @@ const Option OPTIONS_replay[] = {
     {.name = NULL},
 };
 
-typedef struct Expectations {
-    const Json *list;
-    bool used[4096];
-    bool replayed[4096]; /* the row's scenario was among the files */
-} Expectations;
-
-static Err read_expectations(Ctx *ctx, const char *path, Expectations *ret) {
-    Str text;
-    Json *list;
-    JsonProblem problem = {0};
-    if (path == NULL)
-        return ERR_OK;
-    TRY(file_read(ctx, path, 4 * 1024 * 1024, &text));
-    if (json_parse(text, ctx->arena, JSON_DUPLICATES_REJECT, &list, &problem) != ERR_OK)
-        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s: %.*s", path, STR_ARG(problem.message));
-    if (list->kind != JSON_ARRAY_START || list->count > ARRAY_LEN(ret->used))
-        return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s: a list of at most %zu expected differences is wanted", path,
-                           ARRAY_LEN(ret->used));
-    for (const Json *row = list->first; row != NULL; row = row->next)
-        if (json_text(json_member(row, "scenario")).p == NULL || json_text(json_member(row, "reason")).n == 0)
-            return ctx_problem(ctx, ERR_SYNTAX, NULL, "%s: each row needs a \"scenario\" and a \"reason\"", path);
-    ret->list = list;
-    return ERR_OK;
-}
-
-static bool is_expected(Expectations *expectations, const ReplayDifference *difference) {
-    size_t i = 0;
-    const Json *first = expectations->list == NULL ? NULL : expectations->list->first;
-    for (const Json *row = first; row != NULL; row = row->next, i++) {
-        if (!str_eq(json_text(json_member(row, "scenario")), difference->scenario) ||
-            json_i64(json_member(row, "exchange"), difference->exchange) != difference->exchange)
-            continue;
-        expectations->used[i] = true;
-        return true;
-    }
-    return false;
-}
-
-static void note_replayed(Expectations *expectations, Str scenario) {
-    size_t i = 0;
-    const Json *first = expectations->list == NULL ? NULL : expectations->list->first;
-    for (const Json *row = first; row != NULL; row = row->next, i++)
-        if (str_eq(json_text(json_member(row, "scenario")), scenario))
-            expectations->replayed[i] = true;
-}
-
-static Err target_of(Invocation *call, ReplayTarget *ret) {
-    const char *url = option_text(call, "against");
-    Str rest = url == NULL ? STR("http://127.0.0.1:5000") : str_c(url);
+Err replay_target(Ctx *ctx, const char *option, Str url, ReplayTarget *ret) {
+    Str rest = url;
     if (!str_starts_with(rest, STR("http://")))
-        return ctx_problem(call->ctx, ERR_INVALID, "against", "--against takes http://HOST:PORT, not \"%.*s\"",
+        return ctx_problem(ctx, ERR_INVALID, option, "--%s takes http://HOST:PORT, not \"%.*s\"", option,
                            STR_ARG(rest));
     rest = str_slice(rest, 7, rest.n);
     rest = str_cut(&rest, '/');
     uint64_t port = 80;
     Str host = str_cut(&rest, ':');
     if (rest.p != NULL && str_to_u64(rest, 65535, &port) != ERR_OK)
-        return ctx_problem(call->ctx, ERR_INVALID, "against", "\"%.*s\" is no port", STR_ARG(rest));
-    Str copy = arena_str(call->ctx->arena, host);
+        return ctx_problem(ctx, ERR_INVALID, option, "\"%.*s\" is no port", STR_ARG(rest));
+    Str copy = arena_str(ctx->arena, host);
     if (copy.p == NULL)
         return ERR_NO_MEMORY;
-    const char *settle = option_text(call, "settle"), *pause = option_text(call, "pause");
     *ret = (ReplayTarget){.host = copy.p, .port = (int)port, .settle_ms = 5000, .pause_ms = 250};
+    return ERR_OK;
+}
+
+static Err target_of(Invocation *call, ReplayTarget *ret) {
+    const char *url = option_text(call, "against");
+    TRY(replay_target(call->ctx, "against", url == NULL ? STR("http://127.0.0.1:5000") : str_c(url), ret));
+    const char *settle = option_text(call, "settle"), *pause = option_text(call, "pause");
     if ((settle != NULL && config_parse_duration(str_c(settle), &ret->settle_ms) != ERR_OK) ||
         (pause != NULL && config_parse_duration(str_c(pause), &ret->pause_ms) != ERR_OK))
         return ctx_problem(call->ctx, ERR_INVALID, "settle", "--settle and --pause take times such as 250ms or 5s");
@@ -163,14 +123,14 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
             TRY(app_reset(call->ctx, reset_settings));
         TRY(replay_scenario(call->ctx, call->arguments[i], target, &result));
         tally->exchanges += result.exchanges;
-        note_replayed(expectations, result.name);
+        expectations_note(expectations, result.name);
         size_t before = tally->unexpected;
         for (const ReplayDifference *row = result.first; row != NULL; row = row->next) {
-            if (is_expected(expectations, row))
+            if (expectations_hold(expectations, row->scenario, row->exchange))
                 tally->expected++;
             else
                 tell(tally, row);
-            if (counts != NULL && !is_expected(expectations, row))
+            if (counts != NULL && !expectations_hold(expectations, row->scenario, row->exchange))
                 replay_tally_differs(counts, row->exchange);
         }
         if (counts != NULL)
@@ -192,7 +152,7 @@ int cmd_replay(Invocation *call) {
     bool resets = option_flag(call, "reset");
     ReplayTally *counts = NULL;
     if (target_of(call, &target) != ERR_OK ||
-        read_expectations(call->ctx, option_text(call, "expect"), &expectations) != ERR_OK)
+        expectations_read(call->ctx, option_text(call, "expect"), &expectations) != ERR_OK)
         return cli_fail(call->ctx, 2, "replay");
     if (option_flag(call, "count")) {
         if (replay_tally_new(call->ctx, &counts) != ERR_OK)

@@ -212,6 +212,7 @@ Err gateway_role_start(Worker *worker) {
     observe_attach(worker);
     TRY(open_gateway(worker, settings));
     TRY(shadow_role_hook(worker, self.gateway));
+    TRY(gateway_measure(self.gateway));
     HttpServerOptions options = {.limits = HTTP_LIMITS_DEFAULT,
                                  .handler = gateway_serve,
                                  .data = self.gateway,

@@ -23,6 +23,9 @@ MUST_USE Err ids_put(Ids *ids, Arena *arena, Str from, Str to);
 /** The value in this answer that stands where the recorded one stood; absent when there is none. */
 Str capture_value(Arena *arena, const Json *capture, const HttpAnswer *got);
 
+/** Adds what the recording's captures say of this exchange, taken from this answer. ERR_NO_MEMORY. */
+MUST_USE Err replay_captures(Arena *arena, const Json *captures, int64_t index, const HttpAnswer *got, Ids *ids);
+
 /** What is to be compared: recorded, with ids already swapped. */
 typedef struct Expected {
     int status; /* 0: no answer, the connection was closed */
@@ -51,13 +54,15 @@ typedef struct ReplayDifference {
 } ReplayDifference;
 
 typedef struct ReplayTarget {
-    const char *host;
+    const char *host; /* NULL: nothing is sent, only `before` is told */
     int port;
     int64_t settle_ms;     /* how long a GET behind a message may take to become equal */
     int64_t pause_ms;      /* how long to wait where the recorder waited for messages */
     int64_t speed_percent; /* of the recorded pace (at_ms); 0: without pauses */
     /** Told each exchange that was compared; may be NULL. */
     void (*compared)(void *data, int64_t exchange, const Json *request);
+    /** Told each exchange before it is sent, with the ids known so far; may be NULL. An error ends the replay. */
+    Err (*before)(void *data, Arena *arena, const Ids *ids, const Json *captures, int64_t index, const Json *exchange);
     void *data;
 } ReplayTarget;
 
@@ -67,5 +72,7 @@ typedef struct ReplayResult {
     ReplayDifference *first, **last;
 } ReplayResult;
 
+/** A target with the usual times from http://HOST:PORT. ERR_INVALID: the problem names the option. */
+MUST_USE Err replay_target(Ctx *ctx, const char *option, Str url, ReplayTarget *ret);
 /** Replays one recording file. ERR_IO: no connection; ERR_SYNTAX: not a recording. */
 MUST_USE Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret);

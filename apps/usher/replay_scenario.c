@@ -23,18 +23,17 @@ typedef struct Scenario {
     int64_t began_ms, first_ms; /* here, and as recorded; for the pace */
 } Scenario;
 
-static Err take_captures(Scenario *s, Arena *arena, int64_t index, const HttpAnswer *got) {
-    for (const Json *capture = s->captures == NULL ? NULL : s->captures->first; capture != NULL;
-         capture = capture->next) {
+Err replay_captures(Arena *arena, const Json *captures, int64_t index, const HttpAnswer *got, Ids *ids) {
+    for (const Json *capture = captures == NULL ? NULL : captures->first; capture != NULL; capture = capture->next) {
         if (json_i64(json_member(capture, "exchange"), -1) != index)
             continue;
         Str value = capture_value(arena, capture, got);
         if (value.p == NULL)
             continue;
-        Str kept = arena_str(s->ctx->arena, value);
+        Str kept = arena_str(arena, value);
         if (kept.p == NULL)
             return ERR_NO_MEMORY;
-        TRY(ids_put(&s->ids, s->ctx->arena, json_text(json_member(capture, "value")), kept));
+        TRY(ids_put(ids, arena, json_text(json_member(capture, "value")), kept));
     }
     return ERR_OK;
 }
@@ -90,7 +89,7 @@ static Err ask(Scenario *s, Arena *arena, int64_t index, const Json *exchange, B
     if (err != ERR_OK && err != ERR_EOF)
         return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port,
                            err_name(err));
-    TRY(take_captures(s, arena, index, &got));
+    TRY(replay_captures(s->ctx->arena, s->captures, index, &got, &s->ids));
     TRY(replay_expected(arena, &s->ids, exchange, &want));
     return replay_compare(arena, &want, &got, lines, ret_n);
 }
@@ -146,6 +145,10 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
     Arena *arena CLEANUP(arena_freep) = arena_new(EXCHANGE_BYTES);
     if (arena == NULL)
         return ERR_NO_MEMORY;
+    if (s->target->before != NULL)
+        TRY(s->target->before(s->target->data, arena, &s->ids, s->captures, index, exchange));
+    if (s->target->host == NULL)
+        return ERR_OK;
     for (;;) {
         size_t n = 0;
         Buf lines = buf_new(arena, 1024 * 1024);

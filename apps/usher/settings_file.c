@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "api_gateway/api_gateway.h"
 #include "legacy/quirks.h"
 #include "runtime/log.h"
 #include "usher/files.h"
@@ -96,6 +97,7 @@ Err settings_reload(Ctx *ctx, Buf *mistakes) {
     Settings settings = {0};
     TRY(settings_file_read(ctx));
     TRY(config_load(SETTINGS, &settings, ctx->arena, settings_lookup, mistakes));
+    TRY(redact_configure(settings.shadow_redact));
     TRY(log_configure(settings.log_level, settings.log_format));
     return quirks_configure(ctx, settings.quirks_off);
 }

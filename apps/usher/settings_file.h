@@ -15,6 +15,6 @@ MUST_USE Err settings_file_read(Ctx *ctx);
 MUST_USE Err settings_file_take(Ctx *ctx, const char *path, Str text);
 /** The environment's value, else the file's, else NULL. For config_load. */
 const char *settings_lookup(const char *name);
-/** Reads file and settings again and applies those that may change at run time: log level and quirks. On failure the
- *  problem (and `mistakes`) say why, and nothing has changed. */
+/** Reads file and settings again and applies those that may change at run time: log level, quirks and SHADOW_REDACT. On
+ *  failure the problem (and `mistakes`) say why, and nothing has changed. */
 MUST_USE Err settings_reload(Ctx *ctx, Buf *mistakes);

@@ -87,6 +87,7 @@ Err shadow_role_hook(Worker *worker, Gateway *gateway) {
                              .mirror_back = settings->shadow_back,
                              .canary_key = settings->canary_key,
                              .tester_secret = settings->tester_secret};
+    TRY(redact_configure(settings->shadow_redact)); /* recordings go by it too */
     TRY(open_recorder(settings, &options.recorder));
     TRY(switch_new(worker->loop, &options, &self.sw));
     gateway_hook(gateway, switch_hooks(self.sw));
@@ -134,7 +135,7 @@ Err shadow_role_start(Worker *worker) {
     self.arena = arena_new(OPTIONS_BYTES);
     if (self.arena == NULL)
         return ERR_NO_MEMORY;
-    redact_configure(settings->shadow_redact);
+    TRY(redact_configure(settings->shadow_redact));
     TRY(read_kinds(settings));
     TRY(open_sides(worker, settings));
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"gateway", NULL}));

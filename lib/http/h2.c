@@ -173,9 +173,13 @@ bool h2_frame(HttpConnection *conn) {
             connection_abort(conn);
             return false;
         } else { /* a body that found no room (on_body_send), or a client that opens no window */
+            if (conn->eof)
+                h2_stuck_end(conn);
             return block_length(conn->out) > 0 && nghttp2_session_want_write(session->ng) != 0;
         }
     }
+    if (conn->eof && !conn->dead)
+        h2_stuck_end(conn);
     return false;
 }
 
@@ -198,6 +202,7 @@ void h2_eof(HttpConnection *conn) {
             wait_wake(ex->body_wait, ERR_OK); /* it looks and finds the end */
         ex->body_wait = NULL;
     }
+    h2_stuck_end(conn);
 }
 
 static void goaway(H2Session *session) {

@@ -107,6 +107,8 @@ CO_FN Err h2_body_next(Exchange *ex, Str *ret) MUST_USE;
 /* h2_answer.c */
 void h2_callbacks_output(nghttp2_session_callbacks *callbacks);
 CO_FN void h2_answer(Exchange *ex);
+/** When the client sends no more: ends the answers that wait for windows that it will never open. */
+void h2_stuck_end(HttpConnection *conn);
 CO_FN Err h2_stream_begin(Exchange *ex) MUST_USE;
 CO_FN Err h2_stream_write(Exchange *ex, Str piece) MUST_USE;
 /** trailers: field lines; empty: none. */

@@ -150,6 +150,20 @@ static bool gone(const Exchange *ex) {
     return ex->conn->dead || (ex->stream->closed && !ex->stream->out_done);
 }
 
+/* Who sends no more opens no window either: what waits for one waits for nothing. */
+static bool stuck(const Exchange *ex) {
+    nghttp2_session *ng = ex->conn->h2->ng;
+    return ex->conn->eof && ex->stream->out.n > 0 &&
+           (nghttp2_session_get_remote_window_size(ng) <= 0 ||
+            nghttp2_session_get_stream_remote_window_size(ng, ex->stream->id) <= 0);
+}
+
+void h2_stuck_end(HttpConnection *conn) {
+    for (Exchange *ex = conn->first; ex != NULL; ex = ex->next)
+        if (ex->out_wait != NULL && stuck(ex))
+            waiter_wake(ex); /* it looks */
+}
+
 /* Until nghttp2 has framed all that is to be sent. A client that opens no window is given up after write_timeout_ms
  * without a byte. */
 static CO_FN Err drained(Exchange *ex) {
@@ -162,6 +176,8 @@ static CO_FN Err drained(Exchange *ex) {
     h2_frame(conn); /* most fits at once */
     while (!gone(ex) && (stream->out.n > 0 || (stream->out_last && !stream->out_done))) {
         size_t before = stream->out.n;
+        if (stuck(ex))
+            return ERR_EOF;
         Wait wait = {0};
         ex->out_wait = &wait;
         connection_touch(conn);

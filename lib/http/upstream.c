@@ -181,3 +181,19 @@ UpstreamStats upstream_stats(const Upstream *upstream) {
         stats.well += balance_usable(it, now) && !it->checked_bad;
     return stats;
 }
+
+bool upstream_instance(const Upstream *upstream, size_t at, UpstreamInstance *ret) {
+    for (const Instance *it = upstream->instances; it != NULL; it = it->next) {
+        if (it->gone || at-- > 0)
+            continue;
+        *ret = (UpstreamInstance){.peer = it->text,
+                                  .in_work = it->in_work,
+                                  .connections = it->connections,
+                                  .unused = it->n_unused,
+                                  .failed = it->failed,
+                                  .aside = it->aside_until != 0,
+                                  .checked_bad = it->checked_bad};
+        return true;
+    }
+    return false;
+}

@@ -162,3 +162,14 @@ typedef struct UpstreamStats {
     int instances, well, in_work, waiting, connections, unused;
 } UpstreamStats;
 UpstreamStats upstream_stats(const Upstream *upstream);
+
+/** One instance as it is. */
+typedef struct UpstreamInstance {
+    const char *peer; /* "10.0.0.5:5000"; valid until the next wait */
+    int in_work, connections, unused;
+    uint64_t failed;  /* attempts in all; connection failures, those tried again included */
+    bool aside;       /* its circuit is open: it failed several times in a row */
+    bool checked_bad; /* active checks say so */
+} UpstreamInstance;
+/** The at-th that is listed; false: there are fewer. */
+bool upstream_instance(const Upstream *upstream, size_t at, UpstreamInstance *ret);

@@ -171,6 +171,7 @@ void balance_well(Instance *instance) {
 void balance_failed(Instance *instance) {
     const UpstreamLimits *limits = &instance->upstream->options.limits;
     instance->upstream->stats.failures++;
+    instance->failed++;
     if (++instance->failures < limits->failures_max && !instance->trying)
         return;
     bool news = instance->aside_until == 0;

@@ -62,6 +62,7 @@ struct Instance {
     int in_work, connections, n_unused;
     UpstreamConn *unused, *unused_last; /* latest first */
     int failures;                       /* in a row */
+    uint64_t failed;                    /* in all */
     int times_aside;                    /* in a row */
     int64_t aside_until;                /* 0: not aside */
     bool trying;                        /* aside_until has passed and one request tries */

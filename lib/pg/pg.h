@@ -147,6 +147,9 @@ typedef struct PgConfig {
      *  unprepared, startup options (role, search_path, statement_timeout) are not sent, and pg_listen hears nothing:
      *  who listens must poll besides. */
     bool pooled;
+    /** Nothing done here stays: where a transaction would be committed it is rolled back, and the reader may not write.
+     *  For trials of commands. */
+    bool rolls_back;
 } PgConfig;
 
 /** Starts connecting; returns at once. ERR_INVALID: the URL cannot be read; ERR_NO_MEMORY. */
@@ -161,6 +164,8 @@ typedef struct PgEndpoint {
     int port; /* 0: not known, or a unix socket */
 } PgEndpoint;
 void pg_pool_endpoint(const PgPool *pool, PgEndpoint *ret);
+/** Its PgConfig.rolls_back. */
+bool pg_pool_rolls_back(const PgPool *pool);
 /** Server's words for the last failure ("" when none): for doctor, health and logs. */
 Str pg_pool_last_error(const PgPool *pool);
 

@@ -41,6 +41,8 @@ static Err options_of(PgPool *pool, const PgConfig *config, const char **ret) {
         buf_add_c(&buf, " -c statement_timeout=");
         buf_add_i64(&buf, config->statement_timeout_ms);
     }
+    if (config->rolls_back) /* what is outside any transaction; pg_tx.c says READ WRITE for those inside */
+        buf_add_c(&buf, " -c default_transaction_read_only=on");
     buf_add_char(&buf, '\0');
     Str text;
     TRY(buf_finish(&buf, &text));
@@ -59,6 +61,7 @@ static Err pool_configure(PgPool *pool, const PgConfig *config) {
         return ERR_NO_MEMORY;
     pool->observer = config->observer;
     pool->pooled = config->pooled;
+    pool->rolls_back = config->rolls_back;
     pool->connect_timeout_ms = config->connect_timeout_ms > 0 ? config->connect_timeout_ms : 5000;
     if (config->pooled) { /* poolers refuse start-up options */
         pool->options = "";
@@ -92,6 +95,10 @@ Err pg_pool_new(Loop *loop, const PgConfig *config, PgPool **ret) {
     }
     *ret = pool;
     return ERR_OK;
+}
+
+bool pg_pool_rolls_back(const PgPool *pool) {
+    return pool->rolls_back;
 }
 
 void pg_pool_free(PgPool *pool) {

@@ -191,7 +191,7 @@ struct PgPool {
     const char *url, *application_name, *options;
     int64_t connect_timeout_ms;
     const PgObserver *observer;
-    bool pooled;
+    bool pooled, rolls_back;
 
     PgConn *reader;
     PgRound *waiting_first, *waiting_last;

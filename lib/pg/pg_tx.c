@@ -22,6 +22,17 @@ struct PgTx {
 
 static const Statement BEGIN = {.name = "usher_begin", .sql = "BEGIN"};
 static const Statement COMMIT = {.name = "usher_commit", .sql = "COMMIT"};
+static const Statement BEGIN_TRIAL = {.name = "usher_begin_trial", .sql = "BEGIN READ WRITE"};
+static const Statement ROLLBACK = {.name = "usher_rollback", .sql = "ROLLBACK"};
+
+/* A pool that rolls back knows no COMMIT: whatever the layers above want, nothing stays. */
+static const Statement *tx_beginning(const PgTx *tx) {
+    return tx->pool->rolls_back ? &BEGIN_TRIAL : &BEGIN;
+}
+
+static const Statement *tx_ending(const PgTx *tx) {
+    return tx->pool->rolls_back ? &ROLLBACK : &COMMIT;
+}
 
 void tx_lost(PgTx *tx) {
     tx->conn = NULL;
@@ -40,7 +51,7 @@ static void tx_put(PgTx *tx, PgSlotKind kind, const Statement *statement, const 
         tx->err = error_plain(tx->ctx, ERR_LIMIT, "too many statements without a wait between them");
         return;
     }
-    bool fine = tx->begun || pipeline_statement(tx->conn, SLOT_DROP, &BEGIN, NULL, &tx->round);
+    bool fine = tx->begun || pipeline_statement(tx->conn, SLOT_DROP, tx_beginning(tx), NULL, &tx->round);
     tx->begun = true;
     if (!fine || !pipeline_statement(tx->conn, kind, statement, params, &tx->round))
         conn_lost(tx->conn, PQerrorMessage(tx->conn->raw));
@@ -125,7 +136,7 @@ static CO_FN Err tx_query(PgTx *tx, const Statement *statement, const PgParams *
     int64_t began_ns = pool_observe_begin(tx->pool);
     tx_put(tx, SLOT_KEEP, statement, params);
     if (commit == COMMITS_WITH)
-        tx_put(tx, SLOT_DROP, &COMMIT, NULL);
+        tx_put(tx, SLOT_DROP, tx_ending(tx), NULL);
     Err err = tx_round_trip(tx, commit);
     if (err == ERR_OK) {
         tx->committed = commit == COMMITS_WITH;
@@ -148,7 +159,7 @@ static CO_FN Err tx_commit(PgTx *tx) {
     if (tx->err != ERR_OK || tx->committed || !tx->begun)
         return tx->err;
     int64_t began_ns = pool_observe_begin(tx->pool);
-    tx_put(tx, SLOT_DROP, &COMMIT, NULL);
+    tx_put(tx, SLOT_DROP, tx_ending(tx), NULL);
     Err err = tx_round_trip(tx, COMMITS_ONLY);
     tx->committed = err == ERR_OK;
     round_clear(&tx->round);

@@ -166,11 +166,11 @@ static bool key_set_add(KeySet *set, const Id *key) {
  * clash with it: they have its key. */
 static void queue_take(Engine *engine, ActionQueue *queue) {
     KeySet keys = {0};
-    size_t scanned = 0;
+    size_t scanned = 0, most = engine->trial_told == NULL ? SET_MEMBERS_MAX : 1; /* a trial sees nobody else's writes */
     engine->n_taken = 0;
     for (Joined *joined = queue->first, *next; joined != NULL; joined = next) {
         next = joined->next;
-        if (engine->n_taken == SET_MEMBERS_MAX || scanned++ == SET_SCAN_MAX)
+        if (engine->n_taken == most || scanned++ == SET_SCAN_MAX)
             break;
         if (joined->clashes && !key_set_add(&keys, &joined->clash))
             continue;

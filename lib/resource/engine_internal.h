@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "resource/compose.h"
 #include "resource/tracing.h"
+#include "resource/trial.h"
 
 /* A set's members at most: past a few hundred rows a statement gains nothing, and a commit must not starve the other
  * actions. */
@@ -119,6 +120,8 @@ struct Engine {
     const char *outbox_channel;
     AttachedWriter attached_writer; /* NULL: nobody attaches */
     void *attached_data;
+    TrialTold trial_told; /* NULL: this is no trial */
+    void *trial_data;
     struct ListCache *lists; /* list.c */
     bool listening;
     uint64_t outbox_appends;
@@ -149,6 +152,14 @@ CO_FN Err conditions_check(Engine *engine, PgTx *tx, Set *set) MUST_USE;
 bool keeps_any(const Set *set);
 CO_FN Err keeps_look(Engine *engine, PgTx *tx, Set *set) MUST_USE;
 CO_FN Err keeps_store(Engine *engine, PgTx *tx, Set *set) MUST_USE;
+
+/* trial.c: around a set of one, in its transaction. */
+typedef struct TrialCounts {
+    struct TrialTable *tables;
+    size_t n;
+} TrialCounts;
+CO_FN Err trial_begin(PgTx *tx, const Set *set, TrialCounts *ret) MUST_USE;
+CO_FN Err trial_end(Engine *engine, PgTx *tx, const Set *set, const TrialCounts *before) MUST_USE;
 
 /* set.c */
 /** Gives a member a failure that is not its own doing; words for clients by code, `detail` for the log. */

@@ -123,7 +123,7 @@ CO_FN static Err write_rest(SetRun *run, PgTx *tx, const Set *set) {
         compose_outbox_bind(&params, set);
         if (params.data.err != ERR_OK)
             return params.data.err;
-        if (!attached)
+        if (!attached && engine->trial_told == NULL)
             return pg_tx_query_commit(tx, &engine->outbox_append, &params, &result);
         pg_tx_send(tx, &engine->outbox_append, &params);
     }
@@ -134,7 +134,7 @@ CO_FN static Err write_rest(SetRun *run, PgTx *tx, const Set *set) {
 CO_FN static Err run_action(SetRun *run, PgTx *tx, Set *set) {
     bool keeps = keeps_any(set);
     if (set->action->run == NULL)
-        TRY(derived_run(run->engine, tx, set, run->before == NULL && !keeps));
+        TRY(derived_run(run->engine, tx, set, run->before == NULL && !keeps && run->engine->trial_told == NULL));
     else {
         TRY(set->action->run(tx, set));
         TRY(announce_all(set));
@@ -172,9 +172,15 @@ CO_FN static Err run_body(PgTx *tx, void *arg) {
     }
     if (run->before != NULL)
         TRY(run->before(tx, &set, run->data));
+    TrialCounts counts;
+    bool tries = run->engine->trial_told != NULL;
+    if (tries)
+        TRY(trial_begin(tx, &set, &counts));
     TRY(keeps_look(run->engine, tx, &set));
     TRY(conditions_check(run->engine, tx, &set));
-    return set.n == 0 ? ERR_OK : run_action(run, tx, &set);
+    if (set.n > 0)
+        TRY(run_action(run, tx, &set));
+    return tries && set.n > 0 ? trial_end(run->engine, tx, &set, &counts) : ERR_OK;
 }
 
 CO_FN static Err run_once(SetRun *run) {
@@ -253,6 +259,7 @@ CO_FN Err set_run(Engine *engine, Set *set, SetBefore before, void *data) {
     for (size_t i = 0; i < set->n; i++)
         run.set.members[i] = set->members[i];
     Err err = run_until_decided(&run);
-    trace_messages_end(set, engine->outbox);
+    if (engine->trial_told == NULL)
+        trace_messages_end(set, engine->outbox);
     return err;
 }

@@ -22,6 +22,16 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Number of active HTTP server requests.")                                                                        \
     X(METRIC_HTTP_CLIENT_DURATION, "http.client.request.duration", METRIC_HISTOGRAM, "s", BOUNDS_HTTP,                 \
       "Duration of HTTP client requests: the gateway's to its sides.")                                                 \
+    X(METRIC_CLIENT_ACTIVE, "http.client.active_requests", METRIC_UP_DOWN, "{request}", BOUNDS_NONE,                   \
+      "Requests in work at an instance of an upstream.")                                                               \
+    X(METRIC_CLIENT_CONNECTIONS, "http.client.open_connections", METRIC_UP_DOWN, "{connection}", BOUNDS_NONE,          \
+      "Connections to an instance of an upstream.")                                                                    \
+    X(METRIC_UPSTREAM_DURATION, "usher.upstream.request.duration", METRIC_HISTOGRAM, "s", BOUNDS_HTTP,                 \
+      "Duration of requests to an instance of an upstream, whatever their route.")                                     \
+    X(METRIC_UPSTREAM_FAILURES, "usher.upstream.failures", METRIC_COUNTER, "{attempt}", BOUNDS_NONE,                   \
+      "Attempts at an instance of an upstream that failed, those tried again elsewhere included.")                     \
+    X(METRIC_UPSTREAM_STATE, "usher.upstream.state", METRIC_UP_DOWN, "{worker}", BOUNDS_NONE,                          \
+      "Workers that see an instance of an upstream in this state.")                                                    \
     X(METRIC_DB_DURATION, "db.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_DB,                            \
       "Duration of database client operations.")                                                                       \
     X(METRIC_MESSAGING_DURATION, "messaging.client.operation.duration", METRIC_HISTOGRAM, "s", BOUNDS_MESSAGING,       \

@@ -167,6 +167,21 @@ def test_ids_are_learnt_and_bind(gateway, old, new):
     assert [c["kind"] for c in gateway.diffs()["causes"]] == ["id"]
 
 
+def test_what_is_redacted_can_be_told_at_run_time(shared_server, old, new, tmp_path):
+    conf = tmp_path / "usher.conf"
+    conf.write_text("")
+    new.answer = lambda h, body: Backend.json(event(price=1))
+    with Gateway(shared_server.url(), old.url, new.url, env={"USHER_CONFIG": str(conf), "SHADOW_SAMPLES": "100"}) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        wait_for(lambda: gateway.sql("SELECT 1 FROM gateway.samples WHERE position('FirstDirectArena' in old_body) > 0"), limit=60, what="a sample")
+        conf.write_text("SHADOW_REDACT=venue\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: gateway.get() and gateway.sql("SELECT 1 FROM gateway.samples WHERE position('bytes redacted' in old_body) > 0"),
+                 limit=60, what="a sample without it")
+        gateway.clear()
+
+
 def test_what_passes_is_recorded_redacted_and_replayed(shared_server, old, new, tmp_path):
     path = tmp_path / "recorded.json"
     made = iter(f"{i:08d}-0000-4000-8000-000000000000" for i in range(1, 100))
@@ -178,9 +193,9 @@ def test_what_passes_is_recorded_redacted_and_replayed(shared_server, old, new, 
         return Backend.json({"Id": handler.path.rsplit("/", 1)[1], "Email": "ann@x.io"})
 
     old.answer = answer
-    with Gateway(shared_server.url(), old.url, new.url, env={"GATEWAY_RECORD": str(path)}) as gateway:
+    with Gateway(shared_server.url(), old.url, new.url, env={"GATEWAY_RECORD": str(path), "SHADOW_REDACT": "X-Badge"}) as gateway:
         gateway.clear()
-        headers = {"Content-Type": "application/json", "Authorization": "Bearer s3cret"}
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer s3cret", "X-Badge": "s3cret"}
         id_ = json.loads(gateway.request("POST", "/users?token=s3cret", body='{"Email":"ann@x.io","UserType":0}', headers=headers).body)
         gateway.get(f"/users/{id_}")
         written = wait_for(lambda: (d := json.loads(path.read_text())) and len(d["exchanges"]) == 2 and d, what="a whole file")

@@ -60,14 +60,32 @@ class FaultProxy:
             pair.cut()
 
     async def carry(self, pair, direction, reader, writer):
-        """An end of either side ends both: neither Postgres nor AMQP goes on half open."""
-        while data := await reader.read(CHUNK):
-            if self.pause:
-                await asyncio.sleep(self.pause)
-            await pair.flowing[direction].wait()
-            writer.write(data)
-            await writer.drain()
-        pair.cut()
+        """An end of either side ends both: neither Postgres nor AMQP goes on half open. What is kept back by a stall when its sender
+        goes is lost, as in a network; it does not arrive long after everybody has given it up."""
+        flowing, held = pair.flowing[direction], b""
+        read = asyncio.ensure_future(reader.read(CHUNK))
+        try:
+            while True:
+                if held and flowing.is_set():
+                    writer.write(held)
+                    held = b""
+                    await writer.drain()
+                if held:
+                    freed = asyncio.ensure_future(flowing.wait())
+                    await asyncio.wait({read, freed}, return_when=asyncio.FIRST_COMPLETED)
+                    freed.cancel()
+                    if not read.done():
+                        continue
+                piece = await read
+                if not piece:
+                    return
+                if self.pause:
+                    await asyncio.sleep(self.pause)
+                held += piece
+                read = asyncio.ensure_future(reader.read(CHUNK))
+        finally:
+            read.cancel()
+            pair.cut()
 
     async def each(self, what):
         for pair in list(self.pairs):
@@ -100,6 +118,10 @@ class FaultProxy:
         async def end():
             self.server.close()
             await self.each(Pair.cut)
+            for _ in range(500):
+                if not self.pairs:
+                    break
+                await asyncio.sleep(0.01)
         self.ask(end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(20)

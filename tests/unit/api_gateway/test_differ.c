@@ -193,9 +193,11 @@ static void what_is_personal_is_not_kept(void **state) {
     assert_true(str_eq_c(text, "[18 bytes redacted]"));
     assert_int_equal(redact_target(arena, STR("/a?x=1&api_key=abc&email=&q"), &text), ERR_OK);
     assert_string_equal(arena_str(arena, text).p, "/a?x=1&api_key=redacted&email=redacted&q");
-    redact_configure(STR("nick-name, x"));
+    assert_int_equal(redact_configure(STR("nick-name, x")), ERR_OK);
     assert_true(redact_is_secret(STR("NickName")) && redact_is_secret(STR("X")) && !redact_is_secret(STR("xy")));
-    redact_configure((Str){0});
+    assert_int_equal(redact_configure(STR("y")), ERR_OK);
+    assert_true(redact_is_secret(STR("y")) && !redact_is_secret(STR("x"))); /* not beside them: instead */
+    assert_int_equal(redact_configure((Str){0}), ERR_OK);
 }
 
 /* Whatever memory is refused, the answer is an error, never a wrong verdict. */

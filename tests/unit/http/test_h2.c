@@ -152,6 +152,35 @@ static void a_client_that_opens_no_window_is_given_up(void **state) {
     wire_stop(&wire);
 }
 
+/* A window that is shut when the client has said its last word stays shut: nobody waits for it. */
+static void a_client_that_ends_opens_no_window(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/big?3000", "/big?1000000", "/stream-big"};
+    HttpLimits limits = HTTP_LIMITS_DEFAULT;
+    limits.write_timeout_ms = limits.idle_timeout_ms = 1000 * 1000;
+    for (int late = 0; late < 2; late++) { /* the end comes when they are stuck, or before their answers begin */
+        Wire wire = start(&limits);
+        for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+            H2Client *client = h2_connect(wire_connect(&wire), true, late ? 1000 * 1000 : 10);
+            int32_t stuck = h2_ask(client, "GET", paths[i], NO_BODY, NULL);
+            int32_t whole = h2_ask(client, "GET", "/hello", NO_BODY, NULL);
+            if (!late)
+                assert_true(h2_await(client, whole)->ended);
+            else
+                (void)h2_turn(client, 0);
+            shutdown(client->fd, SHUT_WR);
+            while (h2_turn(client, 1000)) {
+            }
+            const H2Answer *answer = &client->answers[stuck];
+            if (answer->ended && !(late && i == 0))
+                fail_msg("%s, late %d: status %d, %zu bytes", paths[i], late, answer->status, answer->body.n);
+            h2_close(client);
+        }
+        wire_await_stats(&wire, "connections=1 in_flight=1 timeouts=0 ");
+        wire_stop(&wire);
+    }
+}
+
 static void resets_reach_handlers(void **state) {
     (void)state;
     Wire wire = start(&HTTP_LIMITS_DEFAULT);
@@ -316,6 +345,7 @@ int main(void) {
         cmocka_unit_test(large_bodies_both_ways),
         cmocka_unit_test(windows_hold_answers_back),
         cmocka_unit_test(a_client_that_opens_no_window_is_given_up),
+        cmocka_unit_test(a_client_that_ends_opens_no_window),
         cmocka_unit_test(resets_reach_handlers),
         cmocka_unit_test(reset_handlers_count_as_streams),
         cmocka_unit_test(vanished_clients),
