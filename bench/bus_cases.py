@@ -215,10 +215,11 @@ class BusCase(Case):
         for server in reversed(self.servers):
             server.stop()
 
-    def start_relay(self):
+    def start_relay(self, env=None):
         """Running, connected, and its topology declared; the body of one of its messages is kept for the peers."""
         empty_outbox()
-        usher = self.serve(Usher("relay"))
+        subprocess.run([str(PEER), "purge", RELEASE_QUEUE], stderr=subprocess.DEVNULL, check=False)  # at first there is none
+        usher = self.serve(Usher("relay", env))
         fill_outbox(1)
         until = time.monotonic() + 60
         asking = [str(PEER), "wait", RELEASE_QUEUE, "1", str(PATIENCE_S)]  # fails until usher has declared the queue
@@ -230,6 +231,10 @@ class BusCase(Case):
         (self.directory / "body").write_bytes(body)
         (self.directory / "payload").write_bytes(b"x" * PAYLOAD_BYTES)
         return usher
+
+    def done_with(self, usher):
+        usher.stop()
+        self.servers.remove(usher)
 
     def relay_run(self, usher, keep=False):
         """Fills the outbox while the relay is held, lets it go, and waits for the last mark."""
@@ -259,14 +264,24 @@ class Relay(BusCase):
     name = "relay"
     title = "Relay: outbox rows of 500 bytes to a durable queue, confirmed"
     bars = (("against a C publisher", "usher", "C, a batch at a time", 0.9), ("against a C publisher", "usher", "C, two batches under way", 0.9),
+            ("two relays against a C publisher", "usher, 2 relays", "C, two batches under way", 0.9),
             ("against amqplib", "usher", "amqplib", 1.0), ("CPU against amqplib", "usher", "amqplib", 0.33, "server_us", True),
             ("against MassTransit", "usher", "MassTransit", 3.0), ("CPU against MassTransit", "usher", "MassTransit", 0.33, "server_us", True))
     telling = "Every side but the last publishes messages of the size that usher's have in MassTransit's envelope, persistent, to the " \
-              "same exchange and queue, in batches of 500. The C publisher and MassTransit read no rows. RSS of usher is its peak."
+              "same exchange and queue, in batches of 500. The C publisher and MassTransit read no rows. " \
+              "2 relays: RELAY_WORKERS=2. RSS of usher is its largest process's peak."
 
     def bus_sides(self):
-        usher = self.start_relay()
-        sides = {"usher": lambda _s: self.relay_run(usher),
+        self.done_with(self.start_relay())  # topology and body
+
+        def relays(count):
+            def run(_seconds):
+                usher = self.start_relay({"RELAY_WORKERS": str(count)})
+                result = self.relay_run(usher)
+                self.done_with(usher)
+                return result
+            return run
+        sides = {"usher": relays(1), "usher, 2 relays": relays(2),
                  "C, a batch at a time": lambda _s: self.c_run("body", 1),
                  "C, two batches under way": lambda _s: self.c_run("body", 2)}
         here = peers()
@@ -332,7 +347,8 @@ class RelayDelay(BusCase):
     telling = "From just before the insert that carries the commit (its fsync counts) to the mark behind the confirm. Bar in ms."
     # chr(58): pgbench takes a colon before a letter for a variable of its own.
     script = f"""WITH told AS (INSERT INTO events.outbox (message_id, type, aggregate, payload, traceparent, appended_at)
-VALUES (gen_random_uuid(), replace('{RELEASE.replace(":", ";")}', ';', chr(58)), gen_random_uuid(), '{{"id": "00000000-0000-4000-8000-000000000000", "venue": 3, "price": "12.50"}}',
+VALUES (gen_random_uuid(), replace('{RELEASE.replace(":", ";")}', ';', chr(58)), gen_random_uuid(),
+'{{"id": "00000000-0000-4000-8000-000000000000", "venue": 3, "price": "12.50"}}',
 '{TRACEPARENT}', clock_timestamp()) RETURNING 1)
 SELECT pg_notify('events_outbox', '') FROM told;
 """
@@ -437,8 +453,7 @@ class Inbox(InboxCase):
             """A peer has the queue to itself: usher starts anew when its turn comes."""
             def side(_seconds):
                 nonlocal usher
-                usher.stop()
-                self.servers.remove(usher)
+                self.done_with(usher)
                 try:
                     self.fill_queue()
                     return run(Meter(self.broker))
@@ -486,10 +501,6 @@ class BusMemory(InboxCase):
             self.done_with(usher)
             return {**result, "rest_mb": before}
         return {"relay": relay, "consumer": consumer}
-
-    def done_with(self, usher):
-        usher.stop()
-        self.servers.remove(usher)
 
 
 CASES = {case.name: case for case in (Relay, RelayPinned, RelayDelay, Inbox, BusMemory)}
