@@ -143,11 +143,12 @@ CO_FN Err amqp_consume(AmqpChannel *channel, const char *queue, bool exclusive, 
                        void *data) MUST_USE;
 /** Stops it; what was delivered stays ours to acknowledge. */
 CO_FN Err amqp_cancel(AmqpChannel *channel) MUST_USE;
-/** Asks for the next n messages of a queue, at once, and returns when each has come or the queue had none; for a channel
- *  without a consumer. What came is ours until it is acknowledged or given back. ERR_NOT_FOUND: there is no such queue,
- *  and the channel is closed. */
+/** Asks for the next n messages of a queue, at once, and returns when each has come or the queue had none; for a
+ *  channel without a consumer. What came is ours until it is acknowledged or given back. ERR_NOT_FOUND: there is no
+ *  such queue, and the channel is closed. */
 CO_FN Err amqp_get(AmqpChannel *channel, const char *queue, size_t n, AmqpOnDelivery on_delivery, void *data) MUST_USE;
 /** Acknowledges a delivery, or all up to it; without effect when the channel was opened again since. */
 void amqp_ack(AmqpChannel *channel, uint64_t generation, uint64_t tag, bool multiple);
-/** Gives it back to the queue, or (requeue false) to its dead-letter exchange if it has one. Tag 0 with multiple: all. */
+/** Gives it back to the queue, or (requeue false) to its dead-letter exchange if it has one. Tag 0 with multiple:
+ *  all. */
 void amqp_nack(AmqpChannel *channel, uint64_t generation, uint64_t tag, bool multiple, bool requeue);

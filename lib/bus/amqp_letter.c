@@ -15,7 +15,7 @@
 #include "bus/amqp_transport.h"
 #include "json/json.h"
 
-#define HEADERS_MAX (4u * 1024 * 1024)
+#define HEADERS_MAX  (4u * 1024 * 1024)
 #define HANDLE_BYTES 8
 #define TEXT_MAX     2000 /* of a reason; a stack trace in there helps nobody to group */
 

@@ -36,8 +36,8 @@ static Err compose(Walk *walk, const AmqpDelivery *delivery, AmqpMessage *ret) {
     p.headers = buf_str(&table);
     p.user_id = p.expiration = (Str){NULL, 0}; /* the broker refuses any user but ours */
     p.delivery_mode = 2;
-    Str *const texts[] = {&p.content_type, &p.content_encoding, &p.correlation_id, &p.reply_to,
-                          &p.message_id,   &p.type,             &p.app_id};
+    Str *const texts[] = {&p.content_type, &p.content_encoding, &p.correlation_id, &p.reply_to, &p.message_id, &p.type,
+                          &p.app_id};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         bool absent = texts[i]->p == NULL;
         *texts[i] = kept(arena, *texts[i]);
@@ -91,8 +91,7 @@ CO_FN static Err move_caught(Walk *walk) {
     if (walk->n_caught > 0 && walk->back)
         TRY(publish_caught(walk));
     for (size_t i = 0; i < walk->n_caught; i++) {
-        AmqpConfirm confirm =
-            walk->back ? amqp_confirm_of(walk->channel, walk->caught[i].number) : AMQP_CONFIRM_STORED;
+        AmqpConfirm confirm = walk->back ? amqp_confirm_of(walk->channel, walk->caught[i].number) : AMQP_CONFIRM_STORED;
         if (confirm == AMQP_CONFIRM_STORED) {
             amqp_ack(walk->channel, generation, walk->caught[i].tag, false);
             walk->moved++;

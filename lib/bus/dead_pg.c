@@ -46,7 +46,7 @@ CO_FN static Err list(Transport *transport, const DeadFilter *filter, DeadLetter
 }
 
 CO_FN static Err move_some(Transport *transport, const Statement *statement, const DeadLetter *letters, size_t n,
-                      size_t *ret_n) {
+                           size_t *ret_n) {
     PgParams params;
     PgResult result;
     pg_params_init(&params, co_ctx(co_self())->arena);

@@ -110,7 +110,7 @@ def test_slots_are_emptied_and_rows_go_on(cluster):
             server.stop()
         # Relays that start anew empty what they find, though the old snapshot is still held.
         with Serve(cluster, env={"ROLES": "relay"}):
-            wait_for(lambda: cluster.sql("SELECT count(DISTINCT slot) FROM events.outbox")[0][0] == 1, limit=90, what="emptied slots")
+            wait_for(lambda: cluster.sql("SELECT count(DISTINCT slot) FROM events.outbox")[0][0] == 1, limit=180, what="emptied slots")
         pin.close()
 
 

@@ -309,6 +309,42 @@ static void only_published_slots_are_emptied(void **state) {
     close_writers();
 }
 
+static void keep_outbox(Ctx *ctx, void *arg) {
+    (void)ctx;
+    (void)arg;
+    CHECK_ERR(outbox_keeper_mark(bus.src), ERR_OK);
+}
+
+static void ask_kept(Ctx *ctx, void *arg) {
+    (void)ctx;
+    CHECK_ERR(outbox_is_kept(bus.src, arg), ERR_OK);
+}
+
+static void a_keeper_is_known_for_a_while(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    bool kept = true;
+    open_writers();
+    test_run(ask_kept, &kept);
+    assert_false(kept); /* no jobs role was ever here */
+    test_run(keep_outbox, NULL);
+    test_run(keep_outbox, NULL);
+    test_run(ask_kept, &kept);
+    assert_true(kept);
+    assert_int_equal(test_sql("SELECT count(*) FROM unit_src.outbox_marks WHERE bucket = -1"), 1);
+    CASE("it is no mark of a bucket: what waits is published all the same");
+    append(writers[0], 1, 1);
+    start_relay();
+    publish_all();
+    assert_int_equal(noting.n, 1);
+    CASE("silent for too long");
+    (void)test_sql("WITH u AS (UPDATE unit_src.outbox_marks SET marked_at = now() - interval '200 s' WHERE bucket = -1)"
+                   " SELECT 1");
+    test_run(ask_kept, &kept);
+    assert_false(kept);
+    close_writers();
+}
+
 static void ask_state(Ctx *ctx, void *arg) {
     (void)ctx;
     CHECK_ERR(outbox_state(bus.src, arg), ERR_OK);
@@ -342,6 +378,7 @@ int main(void) {
         TEST(large_messages_come_one_by_one),
         TEST(two_relays_share_and_take_over),
         TEST(only_published_slots_are_emptied),
+        TEST(a_keeper_is_known_for_a_while),
         TEST(depth_counts_what_waits),
     };
     return cmocka_run_group_tests(tests, bus_set_up_all, NULL);
