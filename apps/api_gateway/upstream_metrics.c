@@ -3,8 +3,8 @@
  *
  * Names follow OpenTelemetry's conventions for HTTP clients (server.address, server.port, error.type,
  * http.connection.state). A duration by instance is a metric of its own: an instance as one more label of
- * http.client.request.duration would multiply its series by the routes'. Only a few instances have series of their own,
- * as a worker has room for few; the others are counted for their upstream as a whole.
+ * http.client.request.duration would multiply its series by the routes'. A worker has room for the
+ * series of INSTANCES_MAX instances; later ones have none here, and are counted in http.client.request.duration only.
  */
 #include "api_gateway/upstream_metrics.h"
 

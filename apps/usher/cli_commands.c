@@ -89,15 +89,19 @@ const Command COMMANDS[] = {
          "that fails is never\noverridden. In the end, also after Ctrl-C and when it is killed, the stage is put back "
          "as it was; --undo does that for one\nwhose processes were all killed. Only gateways of this machine are "
          "asked and moved, unless --i-mean-it names the others."},
-    {.name = "shadow-write", .options = OPTIONS_shadow_write, .run = cmd_shadow_write, .arguments = "RECORDINGS...",
-     .arguments_min = 1, .arguments_max = -1,
+    {.name = "shadow-write",
+     .options = OPTIONS_shadow_write,
+     .run = cmd_shadow_write,
+     .arguments = "RECORDINGS...",
+     .arguments_min = 1,
+     .arguments_max = -1,
      .brief = "run recorded writes on the new side, roll them back, and compare what they would have done",
      .doc =
-         "Runs each recorded POST and PUT on the contexts' databases in a transaction that is rolled back, and tells per "
-         "request\nwhat would have been answered, written and published; compares the answer with the recorded one and the "
-         "messages with\nthose that the old side put on the bus (--messages). Nothing stays in any table.\n"
-         "A conversation whose requests build on each other needs --advance URL, a server on the same databases: each "
-         "exchange is\nsent to it after its trial, and that **is** written.\n"
+         "Runs each recorded POST and PUT on the contexts' databases in a transaction that is rolled back, and tells\n"
+         "per request what would have been answered, written and published; compares the answer with the recorded\n"
+         "one and the messages with those that the old side put on the bus (--messages). Nothing stays in any table.\n"
+         "A conversation whose requests build on each other needs --advance URL, a server on the same databases:\n"
+         "each exchange is sent to it after its trial, and that **is** written.\n"
          "Exit 1 on a difference that --expect does not name, 2 when a trial could not be run."},
     {ROW(quirks), .arguments = "", .brief = "list the old system's habits and whether each is on",
      .doc = "Each habit of the old system that usher keeps is a named quirk, on by default; QUIRKS_OFF switches some "

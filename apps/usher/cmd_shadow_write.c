@@ -1,9 +1,9 @@
 /*
  * cmd_shadow_write.c - `usher shadow-write`: recorded writes, run on the new side and rolled back.
  *
- * The trial of an exchange comes before the exchange itself is sent to --advance, so that it finds what its predecessors
- * left and not what it will leave. Ids that a trial makes are known from its answer (the recording's captures) and hold
- * for that trial only; the ones that stay are those of --advance's answers.
+ * The trial of an exchange comes before the exchange itself is sent to --advance, so that it finds what its
+ * predecessors left and not what it will leave. Ids that a trial makes are known from its answer (the recording's
+ * captures) and hold for that trial only; the ones that stay are those of --advance's answers.
  */
 #include "usher/cmd.h"
 #include "usher/dev_data.h"
@@ -31,7 +31,7 @@ typedef struct Run {
     Expectations *expectations;
     SeenMessages seen;
     const ReplayResult *result; /* of the recording in work: its name */
-    JsonWriter *json; /* NULL: for people */
+    JsonWriter *json;           /* NULL: for people */
     size_t writes, unexpected, expected, skipped, skipped_here, failed;
 } Run;
 
@@ -154,8 +154,8 @@ static Err try_exchange(void *data, Arena *arena, const Ids *ids, const Json *ca
     run->writes++;
     Err err = trial_process_ask(arena, &run->process, bytes, &trial);
     if (err != ERR_OK && !(err == ERR_EOF && trial_process_lives(&run->process)))
-        return ctx_problem(run->ctx, err, NULL, "the trial of %.*s[%lld] gave no answer: %s", STR_ARG(run->result->name),
-                           (long long)index, err_name(err));
+        return ctx_problem(run->ctx, err, NULL, "the trial of %.*s[%lld] gave no answer: %s",
+                           STR_ARG(run->result->name), (long long)index, err_name(err));
     TRY(trial_ids(arena, ids, captures, index, &trial.answer, &here));
     Buf lines = buf_new(arena, LINES_MAX);
     TRY(compare(run, arena, &here, exchange, &trial, &lines, &n));

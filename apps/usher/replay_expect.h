@@ -3,8 +3,8 @@
  * all), "reason"}.
  */
 #pragma once
-#include "json/json.h"
 #include "runtime/ctx.h"
+#include "json/json.h"
 
 typedef struct Expectations {
     const Json *list;

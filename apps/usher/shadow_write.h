@@ -8,8 +8,8 @@
 #include <sys/types.h>
 
 #include "http/http.h"
-#include "json/json.h"
 #include "usher/settings.h"
+#include "json/json.h"
 
 typedef struct TrialProcess {
     pid_t pid;

@@ -44,8 +44,8 @@ Err seen_messages_read(Ctx *ctx, const char *recording, const char *path, SeenMe
     if (ret->rows == NULL)
         return ERR_NO_MEMORY;
     for (const Json *row = list->first; row != NULL; row = row->next)
-        ret->rows[ret->n++] = (SeenMessage){.type = json_text(json_member(row, "exchange")),
-                                            .body = json_text(json_member(row, "body"))};
+        ret->rows[ret->n++] =
+            (SeenMessage){.type = json_text(json_member(row, "exchange")), .body = json_text(json_member(row, "body"))};
     return ERR_OK;
 }
 

@@ -239,8 +239,7 @@ Err trial_process_ask(Arena *arena, const TrialProcess *process, Str bytes, Tria
         return ERR_NO_MEMORY;
     size_t n = 0;
     for (const Json *pair = pairs == NULL ? NULL : pairs->first; pair != NULL; pair = pair->next)
-        headers[n++] =
-            (Header){.name = json_text(json_element(pair, 0)), .value = json_text(json_element(pair, 1))};
+        headers[n++] = (Header){.name = json_text(json_element(pair, 0)), .value = json_text(json_element(pair, 1))};
     ret->answer = (HttpAnswer){.status = (int)json_i64(json_member(envelope, "status"), 0),
                                .headers = headers,
                                .header_count = n,
