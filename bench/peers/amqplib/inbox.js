@@ -23,6 +23,11 @@ const STORE = `WITH told AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::te
 let waiting = [], busy = false, done = 0, timer = null;
 const began = process.hrtime.bigint(), cpu = process.cpuUsage();
 
+// A timer that has fired while a batch was with Postgres must not look like one that is still to fire.
+function later() {
+    timer ??= setTimeout(() => { timer = null; store(); }, WAIT_MS);
+}
+
 async function store() {
     if (busy || waiting.length === 0)
         return;
@@ -41,7 +46,7 @@ async function store() {
     else if (waiting.length >= BATCH)
         await store();
     else if (waiting.length > 0)
-        timer ??= setTimeout(store, WAIT_MS);
+        later();
 }
 
 async function finish() {
@@ -58,5 +63,5 @@ await channel.consume(queue, delivery => {
     if (waiting.length >= BATCH)
         store();
     else
-        timer ??= setTimeout(store, WAIT_MS);
+        later();
 });
