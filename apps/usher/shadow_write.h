@@ -18,7 +18,7 @@ typedef struct TrialProcess {
 
 /** Forks it; ends with its parent. ERR_IO, ERR_NO_MEMORY. */
 MUST_USE Err trial_process_start(Ctx *ctx, const Settings *settings, TrialProcess *ret);
-/** False once it has ended. */
+/** False once it has ended; waits a little for an end that a closed connection may be the first sign of. */
 bool trial_process_lives(TrialProcess *process);
 void trial_process_stop(TrialProcess *process);
 

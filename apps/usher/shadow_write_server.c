@@ -22,6 +22,9 @@
 #define REQUEST_MS      5000
 #define ASK_MS          20000
 #define CONNECTIONS_MAX 8 /* trials at once; further ones wait in the backlog */
+/* A process that is being killed closes its connections some time before it can be waited for. */
+#define DEATH_MS    300
+#define DEATH_LOOKS 30
 
 /* One request in work; on its coroutine's stack. */
 typedef struct TrialCall {
@@ -201,8 +204,12 @@ Err trial_process_start(Ctx *ctx, const Settings *settings, TrialProcess *ret) {
 }
 
 bool trial_process_lives(TrialProcess *process) {
-    if (process->pid > 0 && waitpid(process->pid, NULL, WNOHANG) != 0)
-        process->pid = 0;
+    for (int i = 0; process->pid > 0 && i < DEATH_LOOKS; i++) {
+        if (waitpid(process->pid, NULL, WNOHANG) != 0)
+            process->pid = 0;
+        else
+            clock_sleep_ms(DEATH_MS / DEATH_LOOKS);
+    }
     return process->pid > 0;
 }
 

@@ -19,6 +19,7 @@ static const struct {
     {"40P01", ERR_RETRY},       /* deadlock */
     {"53", ERR_LIMIT},          /* disk full, memory, connections */
     {"54", ERR_LIMIT},          /* program limit */
+    {"55P03", ERR_TIMEOUT},     /* lock_timeout */
     {"57014", ERR_TIMEOUT},     /* statement_timeout, or our own cancel */
     {"57P", ERR_UNAVAILABLE},   /* shutting down, starting up */
 };

@@ -156,6 +156,19 @@ def test_a_trial_process_that_is_killed_ends_the_command(server, tmp_path):
     assert server.get("/users").json() == []
 
 
+def test_a_lock_that_is_not_had_is_no_difference(server, tmp_path):
+    def change(document):
+        document["exchanges"] = [next(e for e in document["exchanges"] if e["response"]["status"] == 201)]
+    connection = psycopg2.connect(server.url())
+    try:
+        connection.cursor().execute("LOCK users.users IN ACCESS EXCLUSIVE MODE")
+        done = shadow_write(server, changed(tmp_path, USERS, change))
+    finally:
+        connection.close()
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["failed"], report["unexpected"]) == (2, 1, 0), done.stdout
+
+
 @pytest.mark.parametrize("args", [["/nowhere.json"], [str(USERS), "--messages", str(EXCEPTIONS)], [str(USERS), "--advance", "ftp://x"]])
 def test_wrong_use(server, args):
     assert server.cli("shadow-write", *args, "--data", server.data).returncode == 2
