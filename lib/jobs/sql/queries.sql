@@ -148,6 +148,8 @@ SELECT ceil(extract(epoch FROM (SELECT min(due.run_at)
 
 -- Ends of node $1's attempts. What another has taken over meanwhile is left alone, and missing in the answer. A job that
 -- goes back to waiting while another holds its unique key is cancelled instead. `back`: it was no attempt.
+-- state + 0: the way to a job is its key. The index over what runs holds an entry of each that has run until a vacuum,
+-- and statistics from before the queue filled would make it look like the cheap way (300 µs a job instead of 35, measured).
 -- name: jobs_end :many
 WITH given AS MATERIALIZED (
   SELECT * FROM unnest($2::uuid[], $3::int2[], $4::int2[], $5::int8[], $6::text[], $7::text[], $8::int2[])
@@ -158,7 +160,7 @@ was AS MATERIALIZED (
          CASE WHEN o.superseded THEN 'a job with the same unique values is there already; before: '
               ELSE '' END || coalesce(g.reason, CASE WHEN o.superseded THEN '-' END) AS reason
     FROM given AS g
-    JOIN {schema}.jobs AS j ON j.id = g.id AND j.state = 2 AND j.node = $1 AND j.attempt = g.attempt
+    JOIN {schema}.jobs AS j ON j.id = g.id AND j.state + 0 = 2 AND j.node = $1 AND j.attempt = g.attempt
    CROSS JOIN LATERAL (
          SELECT g.state = 1 AND j.unique_key IS NOT NULL AND j.unique_states >> 1 & 1 = 1
                 AND EXISTS (SELECT
@@ -171,7 +173,7 @@ ended AS (
          run_at = CASE WHEN w.state = 1 THEN clock_timestamp() + w.delay_ms * interval '1 millisecond' ELSE j.run_at END,
          finished_at = CASE WHEN w.state >= 3 THEN clock_timestamp() END
     FROM was AS w
-   WHERE j.id = w.id AND j.state = 2 AND j.node = $1
+   WHERE j.id = w.id AND j.state + 0 = 2 AND j.node = $1
   RETURNING j.id)
 SELECT id FROM ended;
 
@@ -179,7 +181,7 @@ SELECT id FROM ended;
 -- name: jobs_forget :many
 DELETE FROM {schema}.jobs AS j
  USING unnest($2::uuid[], $3::int2[]) AS g (id, attempt)
- WHERE j.id = g.id AND j.state = 2 AND j.node = $1 AND j.attempt = g.attempt
+ WHERE j.id = g.id AND j.state + 0 = 2 AND j.node = $1 AND j.attempt = g.attempt
 RETURNING j.id;
 
 -- name: jobs_tally :exec
@@ -229,7 +231,7 @@ SELECT id, attempt, cancel_asked IS NOT NULL, cancel_asked FROM {schema}.jobs WH
 UPDATE {schema}.jobs AS j
    SET state = 1, node = 0, attempt = j.attempt - 1
   FROM unnest($2::uuid[], $3::int2[]) AS g (id, attempt)
- WHERE j.id = g.id AND j.state = 2 AND j.node = $1 AND j.attempt = g.attempt;
+ WHERE j.id = g.id AND j.state + 0 = 2 AND j.node = $1 AND j.attempt = g.attempt;
 
 -- name: jobs_queue_settings :many
 SELECT name, paused, limit_local, limit_global FROM {schema}.job_queues;
