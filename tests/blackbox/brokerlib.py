@@ -5,6 +5,7 @@ The broker of `broker` lives for the whole run; each test gets a vhost of its ow
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import uuid
 
@@ -38,11 +39,23 @@ class Broker:
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def revive(self):
+        """One test's dead broker is not the next test's failure."""
+        try:
+            socket.create_connection(("127.0.0.1", int(self.root_url.rsplit(":", 1)[1])), 10).close()
+        except ConnectionRefusedError:
+            self.kill()
+            self.start()
+
     def kill(self):
         subprocess.run([str(self.dir / "kill")], check=True)
 
     def start(self):
-        subprocess.run([str(self.dir / "start")], check=True)
+        """A node that was killed a moment ago may still be known to epmd, and a new one of its name then ends at once."""
+        for attempt in range(5):
+            if subprocess.run([str(self.dir / "start")], check=attempt == 4).returncode == 0:
+                return
+            self.kill()
 
 
 class Vhost:
@@ -50,6 +63,7 @@ class Vhost:
 
     def __init__(self, broker):
         self.broker, self.name = broker, "t" + uuid.uuid4().hex[:12]
+        broker.revive()
         broker.ctl("add_vhost", self.name)
         broker.ctl("set_permissions", "-p", self.name, "guest", ".*", ".*", ".*")
         self.url = f"{broker.root_url}/{self.name}"
