@@ -27,6 +27,9 @@ static const char SCRIPT[] =
     " END $$;"
     " COMMIT";
 
+/* Jobs take locks in an order of their own: whom Postgres ends for that, or who waited too long, begins anew. */
+enum { TRIES = 5 };
+
 static bool is_emptied(const Resource *resource) {
     return resource->seed_sql == NULL;
 }
@@ -35,6 +38,14 @@ static void add_tables(const Context *context, Buf *list) {
     for (const Resource *const *resource = context->resources; *resource != NULL; resource++)
         if (is_emptied(*resource))
             buf_printf(list, "%s%s.%s", list->n == 0 ? "" : ", ", (*resource)->schema, (*resource)->plural);
+}
+
+static Err empty(Ctx *ctx, const Settings *settings, Str sql) {
+    PGconn *conn;
+    TRY(pg_sync_connect(ctx, settings->database_url, (Str){NULL, 0}, &conn));
+    Err err = pg_sync_exec(ctx, conn, sql.p, NULL);
+    PQfinish(conn);
+    return err;
 }
 
 Err app_reset(Ctx *ctx, const Settings *settings) {
@@ -53,9 +64,10 @@ Err app_reset(Ctx *ctx, const Settings *settings) {
     Str sql = arena_printf(ctx->arena, SCRIPT, (long long)BUS_GATE_LOCK, STR_ARG(list), STR_ARG(list));
     if (sql.p == NULL)
         return ERR_NO_MEMORY;
-    PGconn *conn;
-    TRY(pg_sync_connect(ctx, settings->database_url, (Str){NULL, 0}, &conn));
-    Err err = pg_sync_exec(ctx, conn, sql.p, NULL);
-    PQfinish(conn);
+    Err err = empty(ctx, settings, sql);
+    for (int i = 1; err == ERR_RETRY && i < TRIES; i++) {
+        problem_clear(ctx);
+        err = empty(ctx, settings, sql);
+    }
     return err;
 }
