@@ -340,7 +340,7 @@ class Load:
     def statuses(self):
         return {note[0] for note in list(self.notes.values())}
 
-    def go_on(self, count, what="the load to go on", limit=30):
+    def go_on(self, count, what="the load to go on", limit=150):
         """Returns when `count` more events have been created."""
         wanted = len(self.created()) + count
         wait_for(lambda: len(self.created()) >= wanted, limit, what)
