@@ -189,8 +189,11 @@ static Err try_all(Invocation *call, Run *run, ReplayTarget *target) {
         TRY(seen_messages_read(call->ctx, call->arguments[i], option_text(call, "messages"), &run->seen));
         run->skipped_here = 0;
         run->result = &result;
-        TRY(replay_scenario(call->ctx, call->arguments[i], target, &result));
-        tell_left(run);
+        Err err = replay_scenario(call->ctx, call->arguments[i], target, &result);
+        if (err == ERR_OK)
+            tell_left(run);
+        run->result = NULL;
+        TRY(err);
     }
     return ERR_OK;
 }

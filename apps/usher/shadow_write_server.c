@@ -183,7 +183,7 @@ static Err serve(const Settings *settings, int fd) {
 Err trial_process_start(Ctx *ctx, const Settings *settings, TrialProcess *ret) {
     int fd;
     Str why;
-    struct sockaddr_in address;
+    struct sockaddr_in address = {0};
     socklen_t n = sizeof address;
     if (http_listen_socket(STR("127.0.0.1:0"), &fd, &why, ctx->arena) != ERR_OK)
         return ctx_problem(ctx, ERR_IO, NULL, "no socket for trials: %.*s", STR_ARG(why));
