@@ -150,10 +150,11 @@ static bool gone(const Exchange *ex) {
     return ex->conn->dead || (ex->stream->closed && !ex->stream->out_done);
 }
 
-/* Who sends no more opens no window either: what waits for one waits for nothing. */
+/* Who sends no more opens no window either: what waits for one waits for nothing. nghttp2 holds back an end without a
+ * byte before it, too. */
 static bool stuck(const Exchange *ex) {
     nghttp2_session *ng = ex->conn->h2->ng;
-    return ex->conn->eof && ex->stream->out.n > 0 &&
+    return ex->conn->eof && (ex->stream->out.n > 0 || (ex->stream->out_last && !ex->stream->out_done)) &&
            (nghttp2_session_get_remote_window_size(ng) <= 0 ||
             nghttp2_session_get_stream_remote_window_size(ng, ex->stream->id) <= 0);
 }

@@ -181,6 +181,25 @@ static void a_client_that_ends_opens_no_window(void **state) {
     }
 }
 
+/* The same of an answer of which only the end is left. */
+static void a_client_that_ends_takes_no_end(void **state) {
+    (void)state;
+    HttpLimits limits = HTTP_LIMITS_DEFAULT;
+    limits.write_timeout_ms = limits.idle_timeout_ms = 1000 * 1000;
+    Wire wire = start(&limits);
+    H2Client *client = h2_connect(wire_connect(&wire), true, 0);
+    int32_t empty = h2_ask(client, "GET", "/stream-empty", NO_BODY, NULL);
+    while (client->answers[empty].status == 0)
+        assert_true(h2_turn(client, 20000));
+    shutdown(client->fd, SHUT_WR);
+    while (h2_turn(client, 1000)) {
+    }
+    assert_false(client->answers[empty].ended);
+    h2_close(client);
+    wire_await_stats(&wire, "connections=1 in_flight=1 timeouts=0 ");
+    wire_stop(&wire);
+}
+
 static void resets_reach_handlers(void **state) {
     (void)state;
     Wire wire = start(&HTTP_LIMITS_DEFAULT);
@@ -346,6 +365,7 @@ int main(void) {
         cmocka_unit_test(windows_hold_answers_back),
         cmocka_unit_test(a_client_that_opens_no_window_is_given_up),
         cmocka_unit_test(a_client_that_ends_opens_no_window),
+        cmocka_unit_test(a_client_that_ends_takes_no_end),
         cmocka_unit_test(resets_reach_handlers),
         cmocka_unit_test(reset_handlers_count_as_streams),
         cmocka_unit_test(vanished_clients),

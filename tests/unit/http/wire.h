@@ -101,6 +101,12 @@ static CO_FN void serve_stream(Request *req, Response *res) {
         return;
 }
 
+static CO_FN void serve_stream_empty(Request *req, Response *res) {
+    res->status = 200;
+    if (response_stream_begin(req, res) != ERR_OK || response_stream_end(req, res) != ERR_OK)
+        return;
+}
+
 static CO_FN void serve_stream_big(Request *req, Response *res) {
     static char block[100000];
     memset(block, 'b', sizeof(block));
@@ -136,6 +142,8 @@ static CO_FN void wire_serve(Request *req, Response *res, void *data) {
         serve_pieces(req, res);
     } else if (path_is(req, "/stream") || path_is(req, "/stream-cut")) {
         serve_stream(req, res);
+    } else if (path_is(req, "/stream-empty")) {
+        serve_stream_empty(req, res);
     } else if (path_is(req, "/stream-big")) {
         serve_stream_big(req, res);
     } else if (path_is(req, "/wait") || path_is(req, "/commit")) {
