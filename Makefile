@@ -1,7 +1,8 @@
 # usher - `make help` lists the targets.
 #
 # One static library per folder, linked in one order (below): a lower layer that reached up would not link.
-# VARIANT: release (default) | asan | valgrind | cov | clang | fuzz. Each builds into its own folder.
+# VARIANT: release (default) | asan | valgrind | cov | clang. Each builds into its own folder. asan is clang's, with what libFuzzer
+# needs, so that tests and fuzz targets share one build.
 
 VARIANT ?= release
 CC      := gcc
@@ -18,7 +19,9 @@ CFLAGS   := -std=gnu17 $(WARN) -O2 -g -fno-omit-frame-pointer -fno-strict-aliasi
             -fstack-protector-strong -fstack-clash-protection -fcf-protection=branch -fPIE
 LDFLAGS  := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,separate-code
 ifeq ($(VARIANT),asan)
-CFLAGS   := $(filter-out $(FORTIFY) -O2 -fstack-clash-protection,$(CFLAGS)) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -DUSHER_ASAN
+CC       := clang-14
+CFLAGS   := $(filter-out $(FORTIFY) -O2 -fstack-clash-protection,$(CFLAGS)) -O1 -fno-sanitize-recover=all \
+            -fsanitize=fuzzer-no-link,address,undefined -DUSHER_ASAN
 LDFLAGS  += -fsanitize=address,undefined
 else ifeq ($(VARIANT),valgrind)
 CFLAGS   := $(filter-out -O2,$(CFLAGS)) -O1 -DUSHER_VALGRIND
@@ -28,11 +31,6 @@ LDFLAGS  += --coverage
 else ifeq ($(VARIANT),clang)
 CC       := clang-14
 CFLAGS   := $(filter-out -fstack-clash-protection,$(CFLAGS))
-else ifeq ($(VARIANT),fuzz)
-CC       := clang-14
-CFLAGS   := $(filter-out $(FORTIFY) -fstack-clash-protection,$(CFLAGS)) -fno-sanitize-recover=all \
-            -fsanitize=fuzzer-no-link,address,undefined -DUSHER_ASAN
-LDFLAGS  += -fsanitize=address,undefined
 endif
 # No path of the machine goes into the debug information: two checkouts build the same bytes, and share what ccache keeps.
 CFLAGS   += -fdebug-prefix-map=$(CURDIR)=.

@@ -1,7 +1,7 @@
 # fuzz.mk - every fuzz/NAME.c is a libFuzzer target (clang-14, ASan, UBSan). Included by the Makefile.
 #
 # To add one: write fuzz/NAME.c with LLVMFuzzerTestOneInput and put seeds into fuzz/corpus/NAME/. The libraries it links are
-# read off its #include lines. What a run finds goes to build-fuzz/corpus/NAME; an input that breaks it to build-fuzz/found/.
+# read off its #include lines. What a run finds goes to build-asan/corpus/NAME; an input that breaks it to build-asan/found/.
 
 FUZZ_SECONDS ?= 3600
 FUZZ_TOTAL   ?= 60
@@ -10,11 +10,11 @@ FUZZ         ?= $(FUZZ_NAMES)
 
 .PHONY: fuzz fuzz-short fuzz-run fuzz-build
 fuzz: ## fuzz each target for FUZZ_SECONDS (3600), two at a time; FUZZ="name …" picks some
-	@$(MAKE) --no-print-directory -j2 VARIANT=fuzz FUZZ_TIME="--seconds $(FUZZ_SECONDS)" fuzz-run
+	@$(MAKE) --no-print-directory -j2 VARIANT=asan FUZZ_TIME="--seconds $(FUZZ_SECONDS)" fuzz-run
 fuzz-short: ## every seed through its target, then all of them for FUZZ_TOTAL seconds (60) together
-	@$(MAKE) --no-print-directory -j2 VARIANT=fuzz FUZZ_TIME="--total $(FUZZ_TOTAL)" fuzz-run
+	@$(MAKE) --no-print-directory -j2 VARIANT=asan FUZZ_TIME="--total $(FUZZ_TOTAL)" fuzz-run
 
-ifeq ($(VARIANT),fuzz)
+ifeq ($(VARIANT),asan)
 fuzz_headers = $(shell sed -nE 's|^\#include "([a-z_]+\.h)".*|fuzz/\1|p' fuzz/$(1).c)
 fuzz_folders = $(shell sed -nE 's|^\#include "([a-z_]+)/.*|\1|p' fuzz/$(1).c $(call fuzz_headers,$(1)))
 fuzz_needs   = $(sort $(foreach f,$(call fuzz_folders,$(1)),$(call below,$(filter lib/$(f) apps/$(f),$(DIRS)))))
