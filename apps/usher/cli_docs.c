@@ -10,15 +10,19 @@ static void help_option(const Option *option) {
     out_printf("  %-24.*s %s\n", STR_ARG(buf_str(&left)), option->doc);
 }
 
+/* NAME=value, as an environment file wants it, and the meaning beside it or, where that is long, below. */
 void cli_settings_list(const Settings *settings) {
+    enum { LEFT = 38 };
     for (const Setting *row = SETTINGS; row->env != NULL; row++) {
-        Buf value CLEANUP(buf_done) = buf_new(NULL, 8192);
+        Buf left CLEANUP(buf_done) = buf_new(NULL, 8192);
+        buf_printf(&left, "%s=", row->env);
         if (settings != NULL)
-            config_show(row, settings, &value);
+            config_show(row, settings, &left);
         else
-            buf_add_c(&value, row->fallback == NULL ? "" : row->fallback);
-        out_printf("%-22s %-24.*s %s%s\n", row->env, STR_ARG(buf_str(&value)), row->doc,
-                   row->reload ? " (Read again on SIGHUP.)" : "");
+            buf_add_c(&left, row->fallback == NULL ? "" : row->fallback);
+        bool beside = left.n <= LEFT;
+        out_printf("%-*.*s%s%-*s %s%s\n", beside ? LEFT : 0, STR_ARG(buf_str(&left)), beside ? "" : "\n",
+                   beside ? 0 : LEFT, "", row->doc, row->reload ? " (Read again on SIGHUP.)" : "");
     }
 }
 

@@ -22,7 +22,11 @@ def test_the_file_is_read_and_the_environment_wins(tmp_path):
     path = config(tmp_path, '# a comment\n\nLISTEN = "127.0.0.1:1234"\nHTTP_WORKERS=3\nHTTP_WORKERS=4\n')
     shown = run(path, "config").stdout
     assert "127.0.0.1:1234" in shown
-    assert [line.split()[1] for line in shown.splitlines() if line.startswith("HTTP_WORKERS")] == ["4"]
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("HTTP_WORKERS")] == ["HTTP_WORKERS=4"]
+    long = "/a/path/that/leaves/no/room/beside/it/for/the/meaning"
+    lines = run(path, "config", GATEWAY_RECORD=long).stdout.splitlines()
+    at = lines.index("GATEWAY_RECORD=" + long)
+    assert lines[at + 1].startswith(" " * 38) and "recording" in lines[at + 1]
     assert "127.0.0.1:9" in run(path, "config", LISTEN="127.0.0.1:9").stdout
 
 
