@@ -16,6 +16,7 @@
 #include "api_gateway/redact.h"
 #include "api_gateway/shadow.h"
 #include "api_gateway/switch.h"
+#include "api_gateway/trials.h"
 #include "resource/resource.h"
 
 /** Schema gateway: differences, stages, counts. */

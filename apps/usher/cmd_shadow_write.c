@@ -11,6 +11,7 @@
 #include "usher/replay_expect.h"
 #include "usher/shadow_write.h"
 #include "usher/shadow_write_messages.h"
+#include "usher/trial_print.h"
 
 #define REQUEST_BYTES_MAX (64 * 1024) /* as the gateway's mirror: larger ones are skipped */
 #define LINES_MAX         (1024 * 1024)
@@ -67,39 +68,12 @@ static Err compare(Run *run, Arena *arena, const Ids *ids, const Json *exchange,
 
 /* --- telling ------------------------------------------------------------------------------------------------------ */
 
-static void print_value(Arena *arena, const Json *value) {
-    Buf text = buf_new(arena, LINES_MAX);
-    json_value_write(&text, value);
-    out_str(buf_str(&text));
-}
-
-static void print_actions(Arena *arena, const Json *actions) {
-    for (const Json *action = actions == NULL ? NULL : actions->first; action != NULL; action = action->next) {
-        const Json *tables = json_member(action, "tables"), *messages = json_member(action, "messages");
-        for (const Json *row = tables == NULL ? NULL : tables->first; row != NULL; row = row->next) {
-            out_printf("  would write   %.*s: %lld new, %lld changed, %lld gone ",
-                       STR_ARG(json_text(json_member(row, "table"))),
-                       (long long)json_i64(json_member(row, "inserted"), 0),
-                       (long long)json_i64(json_member(row, "updated"), 0),
-                       (long long)json_i64(json_member(row, "deleted"), 0));
-            if (json_member(row, "rows") != NULL)
-                print_value(arena, json_member(row, "rows"));
-            out_printf("\n");
-        }
-        for (const Json *row = messages == NULL ? NULL : messages->first; row != NULL; row = row->next) {
-            out_printf("  would publish %.*s ", STR_ARG(json_text(json_member(row, "type"))));
-            print_value(arena, json_member(row, "message"));
-            out_printf("\n");
-        }
-    }
-}
-
 static void tell(const Run *run, Arena *arena, int64_t index, Str request, const TrialAnswer *trial, Str lines,
                  bool expected) {
     if (run->json == NULL) {
         out_printf("%.*s[%lld] %.*s -> %d\n", STR_ARG(run->result->name), (long long)index, STR_ARG(request),
                    trial->answer.status);
-        print_actions(arena, trial->actions);
+        trial_print_actions(arena, trial->actions);
         while (lines.p != NULL && lines.n > 0) {
             Str line = str_cut(&lines, '\n');
             out_printf("  %s %.*s\n", expected ? "differs, as expected:" : "differs:", STR_ARG(line));
