@@ -48,6 +48,7 @@ typedef struct Walk {
     Arena *arena;
     const RouteRule *rule;
     bool quiet; /* the old side with itself: nothing is learnt */
+    Str prefix; /* of each place; absent: none */
     Difference *first, **last;
     size_t n;
     Err err;
@@ -57,6 +58,7 @@ typedef struct Walk {
 
 static Str text_of_path(Walk *walk, const JsonPath *path, bool any_element) {
     Buf out = buf_new(walk->arena, POINTER_MAX);
+    buf_add(&out, walk->prefix);
     json_path_write(&out, path, any_element);
     out.err = out.err == ERR_LIMIT ? ERR_OK : out.err; /* cut: a place that deep is told as far as it fits */
     Str text;
@@ -129,10 +131,14 @@ static Str kind_of_member(Str name, const RouteRule *rule, char out[64]) {
 /** True when the pair is the same thing. Ids that are equal are remembered too: neither may stand for a third. */
 static bool same_ids(Walk *walk, Str member, Id old_id, Id new_id) {
     char buffer[64];
+    const IdPair *made = walk->differ->made;
     if (walk->quiet)
         return id_eq(old_id, new_id);
+    if (made != NULL && (id_eq(made->old_id, old_id) || id_eq(made->new_id, new_id)))
+        return id_eq(made->old_id, old_id) && id_eq(made->new_id, new_id);
     Str kind = kind_of_member(member, walk->rule, buffer);
-    IdVerdict verdict = id_pairs_judge(walk->differ->ids, kind, old_id, new_id, learns(walk->differ, kind));
+    bool learn = !walk->differ->tries && learns(walk->differ, kind);
+    IdVerdict verdict = id_pairs_judge(walk->differ->ids, kind, old_id, new_id, learn);
     if (verdict == ID_NO_MEMORY)
         walk->err = ERR_NO_MEMORY;
     return verdict == ID_KNOWN || verdict == ID_LEARNT || (verdict == ID_UNKNOWN && id_eq(old_id, new_id));
@@ -307,9 +313,14 @@ static const ExpectedDifference *expected_of(const Differ *differ, Str route, co
     return NULL;
 }
 
-static void judge(const Differ *differ, Str route, const Difference *noise, Comparison *comparison) {
-    for (Difference *difference = comparison->first; difference != NULL; difference = difference->next) {
-        difference->noise = is_noise(noise, difference);
+/* Each answer's own, and made anew by each side. */
+static bool is_trace(const Differ *differ, const Difference *difference) {
+    return differ->tries && difference->kind == DIFFERS_VALUE && str_eq_c(difference->place, "/traceId");
+}
+
+static void judge(const Differ *differ, Str route, const Difference *noise, Difference *found, Comparison *comparison) {
+    for (Difference *difference = found; difference != NULL; difference = difference->next) {
+        difference->noise = is_noise(noise, difference) || is_trace(differ, difference);
         difference->expected = difference->noise ? NULL : expected_of(differ, route, difference);
         comparison->n++;
         comparison->noise += difference->noise;
@@ -335,12 +346,53 @@ Err differ_compare(Differ *differ, Arena *arena, Str route, const Answer *old_an
     if (old_again != NULL && old_again->status != 0)
         compare_answers(&noise, old_answer, old_again);
     comparison.first = walk.first;
-    judge(differ, route, noise.first, &comparison);
-    comparison.learnt = id_pairs_end(differ->ids, walk.err == ERR_OK && !has_contradiction(&comparison), arena);
+    judge(differ, route, noise.first, walk.first, &comparison);
+    bool keep = walk.err == ERR_OK && !differ->tries && !has_contradiction(&comparison);
+    comparison.learnt = id_pairs_end(differ->ids, keep, arena);
     TRY(walk.err);
     TRY(noise.err);
     *ret = comparison;
     return ERR_OK;
+}
+
+/* --- trials ------------------------------------------------------------------------------------------------------- */
+
+Err differ_message(Differ *differ, Arena *arena, Str route, Str type, const Json *old_message, const Json *new_message,
+                   Comparison *comparison) {
+    Walk walk = {.differ = differ, .arena = arena, .rule = route_rule(route)};
+    JsonDiffOptions options = {.numbers_by_value = true, .same_string = same_string};
+    Difference **last = &comparison->first;
+    walk.last = &walk.first;
+    walk.prefix = arena_printf(arena, "message %.*s", STR_ARG(type));
+    if (walk.prefix.p == NULL)
+        return ERR_NO_MEMORY;
+    id_pairs_begin(differ->ids);
+    if (old_message == NULL)
+        tell(&walk, DIFFERS_MESSAGE, walk.prefix, walk.prefix, STR("no message seen"), STR("would be published"));
+    else
+        (void)json_diff_each(old_message, new_message, &options, DIFFERENCES_MAX, on_difference, &walk);
+    (void)id_pairs_end(differ->ids, false, arena);
+    TRY(walk.err);
+    judge(differ, route, NULL, walk.first, comparison);
+    while (*last != NULL)
+        last = &(*last)->next;
+    *last = walk.first;
+    return ERR_OK;
+}
+
+bool answer_made(const Answer *answer, Id *ret) {
+    Str body = str_trim(answer->body, " \r\n");
+    if (answer->status != 201)
+        return false;
+    if (body.n == ID_TEXT_LEN + 2 && body.p[0] == '"' && is_id(str_slice(body, 1, ID_TEXT_LEN + 1), ret))
+        return true;
+    for (size_t i = 0; i < answer->header_count; i++) {
+        Str value = answer->headers[i].value;
+        if (str_eq_nocase(answer->headers[i].name, STR("location")) && value.n >= ID_TEXT_LEN &&
+            is_id(str_slice(value, value.n - ID_TEXT_LEN, value.n), ret))
+            return true;
+    }
+    return false;
 }
 
 static bool has_same(const Comparison *comparison, const Difference *wanted) {

@@ -25,7 +25,8 @@
     X(DIFFERS_TYPE, "type")       /* a string for a number, null for a string */                                       \
     X(DIFFERS_MISSING, "missing") /* the new side lacks a member or an element */                                      \
     X(DIFFERS_EXTRA, "extra")     /* the new side has one more */                                                      \
-    X(DIFFERS_ID, "id")           /* an id that stands for another already, or may not differ */
+    X(DIFFERS_ID, "id")           /* an id that stands for another already, or may not differ */                       \
+    X(DIFFERS_MESSAGE, "message") /* the new side would publish a message that the old side did not */
 typedef enum DifferenceKind {
 #define DIFFERENCE_ENUM(code, name) code,
     DIFFERENCE_KINDS(DIFFERENCE_ENUM)
@@ -40,6 +41,7 @@ typedef struct Answer {
     const Header *headers;
     size_t header_count;
     Str body;
+    Str effects; /* of a trial: what would have been written and published, JSON; absent: none was told */
 } Answer;
 
 /** How answers of one route are compared. */
@@ -83,6 +85,9 @@ typedef struct Differ {
     const ExpectedDifference *expected;
     size_t expected_n;
     Instant now; /* expected ones that have expired by now count as real */
+    bool tries;  /* the new answer is a trial's: nothing is learnt from what does not stay, and since the old side is
+                  * not asked again, the traceId of a problem is known to be noise */
+    const IdPair *made; /* what each side made: they stand for each other here and nowhere else; NULL: none */
 } Differ;
 
 #define DIFFERENCES_MAX 200 /* of one comparison; further ones are not looked for */
@@ -93,5 +98,11 @@ typedef struct Differ {
  */
 MUST_USE Err differ_compare(Differ *differ, Arena *arena, Str route, const Answer *old_answer, const Answer *old_again,
                             const Answer *new_answer, Comparison *ret);
+/** Compares a message that a trial would publish with the old side's (NULL: none was seen), and adds what differs to
+ *  *comparison: places begin with "message TYPE". Errors of differ_compare. */
+MUST_USE Err differ_message(Differ *differ, Arena *arena, Str route, Str type, const Json *old_message,
+                            const Json *new_message, Comparison *comparison);
+/** The id that an answer says was made: 201, with an id as its body or at the end of Location. */
+bool answer_made(const Answer *answer, Id *ret);
 /** True when both have the same real differences by place and kind: what did not go away by itself. */
 bool comparison_same(const Comparison *a, const Comparison *b);

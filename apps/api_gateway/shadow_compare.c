@@ -79,7 +79,10 @@ static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     if (err != ERR_OK)
         ret->body = str_c(failure == UPSTREAM_WELL ? err_name(err) : upstream_failure_name(failure));
     else
-        *ret = (Answer){answer.status, answer.headers, answer.header_count, answer.body};
+        *ret = (Answer){.status = answer.status,
+                        .headers = answer.headers,
+                        .header_count = answer.header_count,
+                        .body = answer.body};
 }
 
 static Err answer_of_copy(const Looking *look, Answer *ret) {

@@ -200,6 +200,112 @@ static void what_is_personal_is_not_kept(void **state) {
     assert_int_equal(redact_configure((Str){0}), ERR_OK);
 }
 
+/* --- trials ------------------------------------------------------------------------------------------------------- */
+
+static Answer created(const char *id, const char *location) {
+    Header *headers = ARENA_ARRAY(arena, Header, 2);
+    headers[0] = (Header){STR("Content-Type"), STR("application/json")};
+    headers[1] = (Header){STR("Location"), str_c(location)};
+    return (Answer){.status = 201, .headers = headers, .header_count = 2, .body = str_c(id)};
+}
+
+static void what_was_made_is_told_by_the_answer(void **state) {
+    (void)state;
+    Id id, a;
+    assert_int_equal(id_parse(STR(A), ID_FORM_D, &a), ERR_OK);
+    const struct {
+        const char *label;
+        Answer answer;
+        bool made;
+    } cases[] = {
+        {"an id as the body", created("\"" A "\"", "/users"), true},
+        {"at the end of Location", created("", "http://x/users/" A), true},
+        {"neither", created("\"x\"", "/users/7"), false},
+        {"an id that was not made", json("\"" A "\""), false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        print_message("%s\n", cases[i].label);
+        assert_int_equal(answer_made(&cases[i].answer, &id), cases[i].made);
+        assert_true(!cases[i].made || id_eq(id, a));
+    }
+}
+
+static void ids_of_a_trial_hold_for_it_only(void **state) {
+    (void)state;
+    Comparison comparison;
+    Answer old_answer = created("\"" A "\"", "/users/" A), new_answer = created("\"" B "\"", "/users/" B),
+           crossed = created("\"" B "\"", "/users/" C);
+    IdPair made = {0};
+    Differ trial = differ;
+    trial.tries = true;
+    trial.made = &made;
+    assert_true(answer_made(&old_answer, &made.old_id) && answer_made(&new_answer, &made.new_id));
+    assert_int_equal(differ_compare(&trial, arena, STR("POST /users"), &old_answer, NULL, &new_answer, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.n, 0);
+    assert_int_equal(differ_compare(&trial, arena, STR("POST /users"), &old_answer, NULL, &crossed, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.real, 1); /* Location names another */
+    trial.made = NULL;                    /* nothing was learnt, of kinds that may differ neither */
+    Answer seats = json(SEATS(A, B)), others = json(SEATS(B, C));
+    assert_int_equal(differ_compare(&trial, arena, STR(TICKETS), &seats, NULL, &others, &comparison), ERR_OK);
+    assert_int_equal(comparison.real, 2);
+    assert_int_equal(id_pairs_count(differ.ids), 0);
+}
+
+static void the_trace_of_a_problem_is_noise(void **state) {
+    (void)state;
+    Comparison comparison;
+    Answer old_answer = json("{\"status\":400,\"traceId\":\"1\"}"),
+           new_answer = json("{\"status\":400,\"traceId\":\"2\"}"), without = json("{\"status\":400,\"traceId\":null}");
+    Differ trial = differ;
+    trial.tries = true;
+    assert_int_equal(differ_compare(&trial, arena, STR("POST /users"), &old_answer, NULL, &new_answer, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.noise, 1);
+    assert_int_equal(comparison.real, 0);
+    assert_int_equal(differ_compare(&trial, arena, STR("POST /users"), &old_answer, NULL, &without, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.real, 1);
+    assert_int_equal(compared("POST /users", "{\"traceId\":\"1\"}", "{\"traceId\":\"2\"}").real, 1);
+}
+
+static void messages_are_compared_and_expected_like_answers(void **state) {
+    (void)state;
+    static const ExpectedDifference expected = {
+        .route = STR_INIT("POST /users"), .pointer = STR_INIT("message T/email"), .expires_at = {.ticks = INT64_MAX}};
+    Json *old_message, *new_message;
+    Comparison comparison = {0};
+    IdPair made = {0};
+    Differ trial = differ;
+    trial.tries = true;
+    trial.made = &made;
+    assert_int_equal(id_parse(STR(A), ID_FORM_D, &made.old_id), ERR_OK);
+    assert_int_equal(id_parse(STR(B), ID_FORM_D, &made.new_id), ERR_OK);
+    assert_int_equal(json_parse(STR("{\"id\":\"" A "\",\"email\":\"a@x.io\",\"price\":1.50}"), arena,
+                                JSON_DUPLICATES_KEEP, &old_message, NULL),
+                     ERR_OK);
+    assert_int_equal(json_parse(STR("{\"id\":\"" B "\",\"email\":\"b@x.io\",\"price\":1.5}"), arena,
+                                JSON_DUPLICATES_KEEP, &new_message, NULL),
+                     ERR_OK);
+    assert_int_equal(differ_message(&trial, arena, STR("POST /users"), STR("T"), old_message, new_message, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.real, 1);
+    assert_true(str_eq_c(comparison.first->pointer, "message T/email"));
+    assert_true(str_find(comparison.first->new_value, STR("x.io")) < 0);
+    trial.expected = &expected;
+    trial.expected_n = 1;
+    assert_int_equal(differ_message(&trial, arena, STR("POST /users"), STR("T"), NULL, new_message, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.real, 2); /* added to what was there */
+    assert_int_equal(comparison.first->next->kind, DIFFERS_MESSAGE);
+    assert_true(str_eq_c(comparison.first->next->pointer, "message T"));
+    assert_int_equal(differ_message(&trial, arena, STR("POST /users"), STR("T"), old_message, new_message, &comparison),
+                     ERR_OK);
+    assert_int_equal(comparison.real, 2);
+    assert_int_equal(comparison.expected, 1);
+}
+
 /* Whatever memory is refused, the answer is an error, never a wrong verdict. */
 static void memory_may_be_refused(void **state) {
     (void)state;
@@ -232,6 +338,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(heads, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_expected_expires, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_personal_is_not_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_made_is_told_by_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(ids_of_a_trial_hold_for_it_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_trace_of_a_problem_is_noise, setup, teardown),
+        cmocka_unit_test_setup_teardown(messages_are_compared_and_expected_like_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(memory_may_be_refused, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
