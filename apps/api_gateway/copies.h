@@ -18,6 +18,7 @@ typedef struct Copy {
     Str method, target;
     Str request_lines, answer_lines; /* "Name: value\n" each */
     Str body;                        /* of the answer */
+    Str request_body;                /* of a write */
     Str caller;
 } Copy;
 

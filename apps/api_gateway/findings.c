@@ -14,6 +14,7 @@ enum {
     CAUSES_MAX = 2000, /* of one batch */
     SAMPLES_MAX = 64,
     CALLERS_MAX = 1000,
+    EFFECTS_MAX = 1000,
     KEY_MAX = 1024,
     TEXT_MAX = 64 * 1024,
     LINES_MAX = 8 * 1024
@@ -30,7 +31,8 @@ bool batch_clear(Batch *batch) {
         return false;
     batch->causes = map_new(arena, 64);
     batch->callers = map_new(arena, 64);
-    return batch->causes != NULL && batch->callers != NULL;
+    batch->effects = map_new(arena, 64);
+    return batch->causes != NULL && batch->callers != NULL && batch->effects != NULL;
 }
 
 Err findings_new(const Board *board, const char *source, int64_t samples_max, Findings **ret) {
@@ -120,6 +122,8 @@ static Sample *sample_of(Batch *batch, const Copy *copy, const Answer *old_answe
         .new_headers = redacted_headers(batch->arena, new_answer->headers, new_answer->header_count),
         .new_body = shown_body(batch->arena, arena_str(batch->arena, new_answer->body)),
         .differences = lines_of(batch->arena, comparison),
+        .request_body = shown_body(batch->arena, arena_str(batch->arena, copy->request_body)),
+        .effects = shown_body(batch->arena, arena_str(batch->arena, new_answer->effects)),
     };
     if (redact_target(batch->arena, arena_str(batch->arena, copy->target), &sample->target) != ERR_OK)
         return NULL;
@@ -182,6 +186,47 @@ void findings_add(Findings *findings, const Copy *copy, const Answer *old_answer
         if (cause->sample == NULL && sample == NULL)
             sample = sample_of(batch, copy, old_answer, new_answer, comparison);
         cause->sample = cause->sample == NULL ? sample : cause->sample;
+    }
+}
+
+/* "users.outbox_3" is a partition of what everybody calls the outbox. */
+static Str table_of(Str name) {
+    size_t n = name.n;
+    while (n > 0 && name.p[n - 1] >= '0' && name.p[n - 1] <= '9')
+        n--;
+    return n > 1 && n < name.n && name.p[n - 1] == '_' ? str_slice(name, 0, n - 1) : name;
+}
+
+static void add_effect(Findings *findings, size_t route, const Effect *more) {
+    Batch *batch = &findings->batches[findings->gathering];
+    Str key = arena_printf(batch->arena, "%zu %.*s", route, STR_ARG(more->what));
+    Effect *found = map_get(batch->effects, key);
+    if (found == NULL) {
+        found = map_count(batch->effects) >= EFFECTS_MAX ? NULL : ARENA_NEW(batch->arena, Effect);
+        if (found == NULL || map_put(batch->effects, key, found, NULL) != ERR_OK) {
+            findings->lost++;
+            return;
+        }
+        *found = (Effect){.route = route, .what = arena_str(batch->arena, more->what)};
+    }
+    found->inserted += more->inserted;
+    found->updated += more->updated;
+    found->deleted += more->deleted;
+    found->published += more->published;
+    batch->any = true;
+}
+
+void findings_effects(Findings *findings, size_t route, const Json *actions) {
+    for (const Json *action = actions == NULL ? NULL : actions->first; action != NULL; action = action->next) {
+        const Json *tables = json_member(action, "tables"), *messages = json_member(action, "messages");
+        for (const Json *row = tables == NULL ? NULL : tables->first; row != NULL; row = row->next)
+            add_effect(findings, route,
+                       &(Effect){.what = table_of(json_text(json_member(row, "table"))),
+                                 .inserted = json_i64(json_member(row, "inserted"), 0),
+                                 .updated = json_i64(json_member(row, "updated"), 0),
+                                 .deleted = json_i64(json_member(row, "deleted"), 0)});
+        for (const Json *row = messages == NULL ? NULL : messages->first; row != NULL; row = row->next)
+            add_effect(findings, route, &(Effect){.what = json_text(json_member(row, "type")), .published = 1});
     }
 }
 

@@ -26,6 +26,8 @@ void findings_add(Findings *findings, const Copy *copy, const Answer *old_answer
                   const Comparison *comparison, Outcome outcome);
 /** Skipped ones are counted on the board; this notes how many there are by now. */
 void findings_skipped(Findings *findings, size_t route, uint64_t total);
+/** What a trial would have written and published: the "actions" of trials.h. */
+void findings_effects(Findings *findings, size_t route, const Json *actions);
 void findings_caller(Findings *findings, size_t route, Str caller);
 uint64_t findings_lost(const Findings *findings);
 /** Writes what there is. ERR_*: it stays, and the next call tries again. */

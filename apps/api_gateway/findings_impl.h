@@ -5,7 +5,8 @@
 #include "api_gateway/findings.h"
 
 typedef struct Sample {
-    Str method, target, request_headers, old_headers, old_body, new_headers, new_body, differences;
+    Str method, target, request_headers, request_body, old_headers, old_body, new_headers, new_body, differences,
+        effects;
     int old_status, new_status;
 } Sample;
 
@@ -24,7 +25,7 @@ typedef struct Tally {
 
 typedef struct Batch {
     Arena *arena;
-    Map *causes, *callers;
+    Map *causes, *callers, *effects;
     IdPair *pairs;
     Tally tallies[BOARD_ROUTES_MAX];
     size_t samples;
@@ -36,6 +37,13 @@ typedef struct Caller {
     Str caller;
     int64_t count;
 } Caller;
+
+/** What trials of a route would have done to a table, or published of a type. */
+typedef struct Effect {
+    size_t route;
+    Str what; /* "users.users"; or the message's type */
+    int64_t inserted, updated, deleted, published;
+} Effect;
 
 struct Findings {
     const Board *board;

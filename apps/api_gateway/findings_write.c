@@ -59,7 +59,7 @@ static void send_sample(PgTx *tx, const Writing *writing, int64_t cluster, const
     pg_add_text(&params, storable(sample->method));
     pg_add_text(&params, storable(sample->target));
     pg_add_text(&params, storable(sample->request_headers));
-    pg_add_text(&params, STR(""));
+    pg_add_text(&params, storable(sample->request_body));
     pg_add_i32(&params, sample->old_status);
     pg_add_text(&params, storable(sample->old_headers));
     pg_add_text(&params, storable(sample->old_body));
@@ -68,6 +68,7 @@ static void send_sample(PgTx *tx, const Writing *writing, int64_t cluster, const
     pg_add_text(&params, storable(sample->new_body));
     pg_add_text(&params, storable(sample->differences));
     pg_add_i64(&params, writing->findings->samples_max);
+    pg_add_text(&params, storable(sample->effects));
     pg_tx_send(tx, SQL_GATEWAY_SAMPLE_ADD, &params);
 }
 
@@ -198,12 +199,43 @@ static void send_callers(PgTx *tx, const Writing *writing) {
     pg_tx_send(tx, SQL_GATEWAY_CALLERS_ADD, &params);
 }
 
+static int64_t effect_number(const Effect *effect, int column) {
+    return column == 2   ? effect->inserted
+           : column == 3 ? effect->updated
+           : column == 4 ? effect->deleted
+                         : effect->published;
+}
+
+static void send_effects(PgTx *tx, const Writing *writing) {
+    PgParams params;
+    if (map_count(writing->batch->effects) == 0)
+        return;
+    pg_params_init(&params, writing->arena);
+    for (int column = 0; column < 6; column++) {
+        size_t at = 0;
+        Str key;
+        void *found;
+        pg_array_begin(&params, column < 2 ? OID_TEXT_ARRAY : OID_INT8_ARRAY);
+        while (map_next(writing->batch->effects, &at, &key, &found)) {
+            const Effect *effect = found;
+            if (column > 1)
+                pg_array_i64(&params, effect_number(effect, column));
+            else
+                pg_array_text(&params, column == 0 ? str_c(board_route(writing->findings->board, effect->route)->label)
+                                                   : storable(effect->what));
+        }
+        pg_array_end(&params);
+    }
+    pg_tx_send(tx, SQL_GATEWAY_EFFECTS_ADD, &params);
+}
+
 static CO_FN Err write_all(PgTx *tx, void *arg) {
     const Writing *writing = arg;
     TRY(write_causes(tx, writing));
     send_tallies(tx, writing);
     send_pairs(tx, writing);
     send_callers(tx, writing);
+    send_effects(tx, writing);
     return ERR_OK;
 }
 

@@ -14,7 +14,8 @@ static const Attribute cluster_attributes[] = {
     ATTR(ClusterRow, id, .key = true, .identity = true, .required = true),
     ATTR(ClusterRow, route, .required = true, .doc = "\"GET /events/{id}\"."),
     ATTR(ClusterRow, pointer, .required = true, .doc = "Place in the answer; an element of a list stands as *."),
-    ATTR(ClusterRow, kind, .required = true, .doc = "status, answer, header, bytes, value, type, missing, extra, id."),
+    ATTR(ClusterRow, kind, .required = true,
+         .doc = "status, answer, header, bytes, value, type, missing, extra, id, message."),
     ATTR(ClusterRow, class, .required = true, .doc = "real, lag or expected."),
     ATTR(ClusterRow, count, .required = true),
     ATTR(ClusterRow, first_seen, .required = true, .coarse = true),
@@ -53,7 +54,7 @@ static const Attribute sample_attributes[] = {
     ATTR(SampleRow, method, .required = true),
     ATTR(SampleRow, target, .required = true, .doc = "Secret parameters are redacted."),
     ATTR(SampleRow, request_headers, .required = true, .doc = "Lines; secret ones are redacted."),
-    ATTR(SampleRow, request_body, .required = true),
+    ATTR(SampleRow, request_body, .required = true, .doc = "Of a write; secret and personal members are redacted."),
     ATTR(SampleRow, old_status, .required = true),
     ATTR(SampleRow, old_headers, .required = true),
     ATTR(SampleRow, old_body, .required = true, .doc = "Secret and personal members are redacted."),
@@ -61,6 +62,8 @@ static const Attribute sample_attributes[] = {
     ATTR(SampleRow, new_headers, .required = true),
     ATTR(SampleRow, new_body, .required = true),
     ATTR(SampleRow, differences, .required = true, .doc = "One line each."),
+    ATTR(SampleRow, effects, .required = true, .default_sql = "''",
+         .doc = "Of a trial: what would have been written and published, JSON, redacted."),
     {0},
 };
 static const Index sample_indexes[] = {{.name = "samples_cluster", .columns = "cluster_id, id"}, {0}};
@@ -72,6 +75,26 @@ static const Resource samples = {
     .size = sizeof(SampleRow),
     .attributes = sample_attributes,
     .indexes = sample_indexes,
+    .internal = true,
+};
+
+static const Attribute effect_attributes[] = {
+    ATTR(EffectRow, route, .key = true, .required = true),
+    ATTR(EffectRow, what, .key = true, .required = true, .doc = "A table, or a message's type."),
+    ATTR(EffectRow, inserted, .required = true),
+    ATTR(EffectRow, updated, .required = true),
+    ATTR(EffectRow, deleted, .required = true),
+    ATTR(EffectRow, published, .required = true),
+    {0},
+};
+static const Resource effects = {
+    .name = "effect",
+    .plural = "effects",
+    .schema = "gateway",
+    .doc = "What mirrored writes would have written and published on the new side, by route.",
+    .size = sizeof(EffectRow),
+    .attributes = effect_attributes,
+    .storage = "fillfactor=70",
     .internal = true,
 };
 
@@ -181,7 +204,7 @@ static const Resource tallies = {
 static const Attribute traffic_attributes[] = {
     ATTR(TrafficRow, gateway, .key = true, .required = true),
     ATTR(TrafficRow, route, .key = true, .required = true),
-    ATTR(TrafficRow, side, .key = true, .required = true, .doc = "legacy or new."),
+    ATTR(TrafficRow, side, .key = true, .required = true, .doc = "legacy, new, mirror or trial."),
     ATTR(TrafficRow, minute, .key = true, .required = true, .coarse = true),
     ATTR(TrafficRow, context, .required = true),
     ATTR(TrafficRow, part, .required = true),
@@ -285,8 +308,8 @@ static const Resource callers = {
 };
 
 static const Resource *const resources[] = {
-    &clusters, &samples, &expected, &stages,  &changes,    &tallies,
-    &traffic,  &pairs,   &gateways, &callers, &rehearsals, NULL,
+    &clusters, &samples, &effects,  &expected, &stages,     &changes, &tallies,
+    &traffic,  &pairs,   &gateways, &callers,  &rehearsals, NULL,
 };
 
 const Context GATEWAY_CONTEXT = {

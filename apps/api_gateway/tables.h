@@ -22,7 +22,14 @@ typedef struct SampleRow {
     int32_t old_status, new_status;
     Str old_headers, old_body, new_headers, new_body;
     Str differences; /* lines */
+    Str effects;     /* of a trial: JSON */
 } SampleRow;
+
+/** What trials of a route would have done, summed. */
+typedef struct EffectRow {
+    Str route, what; /* a table, or a message's type */
+    int64_t inserted, updated, deleted, published;
+} EffectRow;
 
 typedef struct ExpectedRow {
     int64_t id;

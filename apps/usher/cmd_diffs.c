@@ -6,6 +6,7 @@
 #include "api_gateway/api_gateway.h"
 #include "usher/cmd.h"
 #include "usher/diffs.h"
+#include "usher/trial_print.h"
 #include "json/json.h"
 
 const Option OPTIONS_diffs[] = {
@@ -13,7 +14,7 @@ const Option OPTIONS_diffs[] = {
     {"class", OPTION_TEXT, "CLASS", "list, export: real, lag or expected"},
     {"all", OPTION_FLAG, NULL, "list: also those that were resolved"},
     {"pointer", OPTION_TEXT, "POINTER", "expect: the place, e.g. \"/*/Price\"; * is any one segment"},
-    {"kind", OPTION_TEXT, "KIND", "expect: status, answer, header, bytes, value, type, missing, extra or id"},
+    {"kind", OPTION_TEXT, "KIND", "expect: status, answer, header, bytes, value, type, missing, extra, id or message"},
     {"reason", OPTION_TEXT, "TEXT", "expect: why it is wanted"},
     {"owner", OPTION_TEXT, "NAME", "expect: who answers for it"},
     {"until", OPTION_TEXT, "TIME", "expect: when it counts again: 30d, or 2027-01-31"},
@@ -35,6 +36,9 @@ static const char *const EXPLAINED[DIFFERENCE_KIND_COUNT] = {
     [DIFFERS_ID] =
         ("An id differs. Either ids of that kind must be the same on both sides (SHADOW_LEARN_IDS names those "
          "that may not be), or it stands for another one already."),
+    [DIFFERS_MESSAGE] =
+        ("The new side would publish a message; on the broker none of this type and about this thing was seen "
+         "within SHADOW_MESSAGE_WAIT."),
 };
 
 static int bad_use(Invocation *call, const char *text) {
@@ -78,6 +82,7 @@ static void print_rows(Invocation *call, const char *const *groups, PGresult *co
 
 static const char *const CLUSTER_NAMES[] = {"id",         "route",     "pointer",   "kind",      "class",   "count",
                                             "first_seen", "last_seen", "old_value", "new_value", "samples", NULL};
+static const char *const EFFECT_NAMES[] = {"route", "what", "inserted", "updated", "deleted", "published", NULL};
 static const char *const TALLY_NAMES[] = {"route", "source",   "compared", "equal",   "real",
                                           "lag",   "expected", "noisy",    "skipped", NULL};
 
@@ -88,6 +93,7 @@ static const char *const TALLY_NAMES[] = {"route", "source",   "compared", "equa
 
 static int list(Invocation *call, PGconn *conn) {
     PGresult *clusters CLEANUP(gateway_clear) = NULL, *tallies CLEANUP(gateway_clear) = NULL;
+    PGresult *effects CLEANUP(gateway_clear) = NULL;
     const char *values[] = {option_text(call, "route"), option_text(call, "class"),
                             option_flag(call, "all") ? "t" : "f"};
     if (gateway_ask(call, conn,
@@ -100,11 +106,16 @@ static int list(Invocation *call, PGconn *conn) {
             "SELECT route, source, sum(compared)::bigint, sum(equal)::bigint, sum(real)::bigint, sum(lag)::bigint, "
             "sum(expected)::bigint, sum(noisy)::bigint, sum(skipped)::bigint FROM gateway.tallies "
             "WHERE $1::text IS NULL OR route = $1 GROUP BY route, source ORDER BY route, source",
-            1, values, &tallies) != ERR_OK)
+            1, values, &tallies) != ERR_OK ||
+        gateway_ask(call, conn,
+                    "SELECT route, what, inserted, updated, deleted, published FROM gateway.effects WHERE $1::text IS "
+                    "NULL OR route = $1 ORDER BY route, what LIMIT 1000",
+                    1, values, &effects) != ERR_OK)
         return 2;
     if (option_flag(call, "json")) {
-        print_rows(call, (const char *const[]){"causes", "routes", NULL}, (PGresult *const[]){clusters, tallies},
-                   (const char *const *const[]){CLUSTER_NAMES, TALLY_NAMES});
+        print_rows(call, (const char *const[]){"causes", "routes", "effects", NULL},
+                   (PGresult *const[]){clusters, tallies, effects},
+                   (const char *const *const[]){CLUSTER_NAMES, TALLY_NAMES, EFFECT_NAMES});
         return 0;
     }
     out_printf("%-44s %9s %9s %7s %7s %9s %9s\n", "route", "compared", "equal", "real", "lag", "expected", "skipped");
@@ -113,6 +124,13 @@ static int list(Invocation *call, PGconn *conn) {
                    PQgetvalue(tallies, row, 3), PQgetvalue(tallies, row, 4), PQgetvalue(tallies, row, 5),
                    PQgetvalue(tallies, row, 6), PQgetvalue(tallies, row, 8),
                    strcmp(PQgetvalue(tallies, row, 1), "live") == 0 ? "" : "  (replayed)");
+    if (PQntuples(effects) > 0)
+        out_printf("\n%-24s %-44s %9s %9s %7s %9s\n", "would write, publish", "what", "new", "changed", "gone",
+                   "published");
+    for (int row = 0; row < PQntuples(effects); row++)
+        out_printf("%-24s %-44s %9s %9s %7s %9s\n", PQgetvalue(effects, row, 0), PQgetvalue(effects, row, 1),
+                   PQgetvalue(effects, row, 2), PQgetvalue(effects, row, 3), PQgetvalue(effects, row, 4),
+                   PQgetvalue(effects, row, 5));
     out_printf("\n%6s %-8s %8s  %-8s %s\n", "id", "class", "count", "kind", "where");
     for (int row = 0; row < PQntuples(clusters); row++)
         out_printf("%6s %-8s %8s  %-8s %s %s: %s / %s\n", PQgetvalue(clusters, row, 0), PQgetvalue(clusters, row, 4),
@@ -124,9 +142,31 @@ static int list(Invocation *call, PGconn *conn) {
 
 /* --- show, explain ------------------------------------------------------------------------------------------------ */
 
-static const char *const SAMPLE_NAMES[] = {"id",         "taken_at",    "method",   "target",     "request_headers",
-                                           "old_status", "old_headers", "old_body", "new_status", "new_headers",
-                                           "new_body",   "differences", NULL};
+static const char *const SAMPLE_NAMES[] = {"id",         "taken_at",    "method",       "target",     "request_headers",
+                                           "old_status", "old_headers", "old_body",     "new_status", "new_headers",
+                                           "new_body",   "differences", "request_body", "effects",    NULL};
+
+/* What a trial would have done, in the words of `usher shadow-write`. */
+static void show_effects(Ctx *ctx, Str text) {
+    Json *actions;
+    if (text.n == 0)
+        return;
+    if (json_parse(text, ctx->arena, JSON_DUPLICATES_LAST, &actions, NULL) == ERR_OK)
+        trial_print_actions(ctx->arena, actions);
+    else
+        out_printf("would write and publish: %.*s\n", STR_ARG(text)); /* it was cut */
+}
+
+static void show_sample(Ctx *ctx, const PGresult *r, int row) {
+    bool wrote = PQgetlength(r, row, 12) > 0 || PQgetlength(r, row, 13) > 0;
+    out_printf("\nsample %s of %s\n%s %s\n%s%s%s\nold: %s\n%s%s\n\n%s: %s\n%s%s\n\n", PQgetvalue(r, row, 0),
+               PQgetvalue(r, row, 1), PQgetvalue(r, row, 2), PQgetvalue(r, row, 3), PQgetvalue(r, row, 4),
+               PQgetvalue(r, row, 12), wrote ? "\n" : "", PQgetvalue(r, row, 5), PQgetvalue(r, row, 6),
+               PQgetvalue(r, row, 7), wrote ? "new, tried and rolled back" : "new", PQgetvalue(r, row, 8),
+               PQgetvalue(r, row, 9), PQgetvalue(r, row, 10));
+    show_effects(ctx, gateway_field(r, row, 13));
+    out_printf("%s", PQgetvalue(r, row, 11));
+}
 
 static bool find_cause(Invocation *call, PGconn *conn, PGresult **ret, int *ret_status) {
     uint64_t id;
@@ -152,7 +192,8 @@ static int show(Invocation *call, PGconn *conn) {
     if (gateway_ask(
             call, conn,
             "SELECT id, taken_at, method, target, request_headers, old_status, old_headers, old_body, new_status, "
-            "new_headers, new_body, differences FROM gateway.samples WHERE cluster_id = $1::bigint ORDER BY id",
+            "new_headers, new_body, differences, request_body, effects FROM gateway.samples WHERE cluster_id = "
+            "$1::bigint ORDER BY id",
             1, &call->arguments[1], &samples) != ERR_OK)
         return 2;
     if (option_flag(call, "json")) {
@@ -163,11 +204,7 @@ static int show(Invocation *call, PGconn *conn) {
     out_printf("%s %s %s: %s / %s (%s times)\n", PQgetvalue(cause, 0, 1), PQgetvalue(cause, 0, 3),
                PQgetvalue(cause, 0, 2), PQgetvalue(cause, 0, 8), PQgetvalue(cause, 0, 9), PQgetvalue(cause, 0, 5));
     for (int row = 0; row < PQntuples(samples); row++)
-        out_printf("\nsample %s of %s\n%s %s\n%s\nold: %s\n%s%s\n\nnew: %s\n%s%s\n\n%s", PQgetvalue(samples, row, 0),
-                   PQgetvalue(samples, row, 1), PQgetvalue(samples, row, 2), PQgetvalue(samples, row, 3),
-                   PQgetvalue(samples, row, 4), PQgetvalue(samples, row, 5), PQgetvalue(samples, row, 6),
-                   PQgetvalue(samples, row, 7), PQgetvalue(samples, row, 8), PQgetvalue(samples, row, 9),
-                   PQgetvalue(samples, row, 10), PQgetvalue(samples, row, 11));
+        show_sample(call->ctx, samples, row);
     return 0;
 }
 
@@ -184,6 +221,7 @@ static int explain(Invocation *call, PGconn *conn) {
     if (!find_cause(call, conn, &cause, &status))
         return status;
     const char *route = PQgetvalue(cause, 0, 1), *class = PQgetvalue(cause, 0, 4), *id = call->arguments[1];
+    bool write = !str_starts_with(str_c(route), STR("GET "));
     if (gateway_ask(call, conn, "SELECT coalesce(sum(compared), 0)::bigint FROM gateway.tallies WHERE route = $1", 1,
                     &route, &share) != ERR_OK)
         return 2;
@@ -192,13 +230,23 @@ static int explain(Invocation *call, PGconn *conn) {
     out_printf("Seen %s times in %s comparisons of this route, first %s, last %s. Last old value: %s; new: %s.\n\n",
                PQgetvalue(cause, 0, 5), PQgetvalue(share, 0, 0), PQgetvalue(cause, 0, 6), PQgetvalue(cause, 0, 7),
                PQgetvalue(cause, 0, 8), PQgetvalue(cause, 0, 9));
-    if (strcmp(class, "lag") == 0)
+    if (strcmp(class, "lag") == 0 && write)
+        out_printf("Class lag: what the write is about was not on the new side yet, and was a little later. It does "
+                   "not count against a\ngate, but says that the new side is behind.\n");
+    else if (strcmp(class, "lag") == 0)
         out_printf(
             "Class lag: it was gone when both sides were asked again a little later. It does not count against a "
             "gate,\nbut says that the new side is behind.\n");
     else if (strcmp(class, "expected") == 0)
         out_printf(
             "Class expected: a row of gateway.expected_differences names it; when that expires it counts again.\n");
+    else if (write)
+        out_printf("Class real: tried once, behind the old side's answer, and rolled back; nobody is asked again for a "
+                   "write. Where the data\nare kept in step, it may have met what the old side had written "
+                   "(docs/cutover.md).\nSee it whole, and what it would have written: usher diffs show %s. Try it "
+                   "again: usher diffs export %s > sample.json;\nusher shadow-write sample.json.\nIs it wanted: usher "
+                   "diffs expect %s --reason … --owner … --until 30d.\n",
+                   id, id, id);
     else
         out_printf(
             "Class real: it was still there when both sides were asked again, and the old side does not differ from "
@@ -240,7 +288,7 @@ static int expect(Invocation *call, PGconn *conn) {
         return bad_use(call, "say what is expected: a cause's id, or --route and --pointer");
     }
     if (!is_kind(kind))
-        return bad_use(call, "--kind is status, answer, header, bytes, value, type, missing, extra or id");
+        return bad_use(call, "--kind is status, answer, header, bytes, value, type, missing, extra, id or message");
     const char *values[] = {route == NULL ? "" : route, pointer, kind == NULL ? "" : kind, reason, owner, expires.p,
                             gateway_who(call)};
     if (gateway_ask(

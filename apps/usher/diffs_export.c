@@ -30,6 +30,10 @@ static void write_exchange(JsonWriter *w, const PGresult *r, int row) {
     json_write_string(w, gateway_field(r, row, 1));
     json_name(w, STR("headers"));
     write_headers(w, gateway_field(r, row, 2));
+    if (PQgetlength(r, row, 7) > 0) {
+        json_name(w, STR("body"));
+        json_write_string(w, gateway_field(r, row, 7));
+    }
     json_object_end(w);
     json_name(w, STR("response"));
     json_object(w);
@@ -40,6 +44,10 @@ static void write_exchange(JsonWriter *w, const PGresult *r, int row) {
     json_name(w, STR("body"));
     json_write_string(w, gateway_field(r, row, 5));
     json_object_end(w);
+    if (PQgetlength(r, row, 8) > 0) {
+        json_name(w, STR("effects"));
+        json_write_string(w, gateway_field(r, row, 8));
+    }
     json_object_end(w);
 }
 
@@ -47,12 +55,14 @@ int diffs_export(Invocation *call, PGconn *conn) {
     PGresult *samples CLEANUP(gateway_clear) = NULL;
     const char *values[] = {call->argument_count > 1 ? call->arguments[1] : NULL, option_text(call, "route"),
                             option_text(call, "class")};
-    if (gateway_ask(call, conn,
-                    "SELECT DISTINCT ON (s.method, s.target) s.method, s.target, s.request_headers, s.old_status, "
-                    "s.old_headers, s.old_body, s.differences FROM gateway.samples s JOIN gateway.clusters c ON c.id = "
-                    "s.cluster_id WHERE ($1::bigint IS NULL OR c.id = $1) AND ($2::text IS NULL OR c.route = $2) AND "
-                    "($3::text IS NULL OR c.class = $3) ORDER BY s.method, s.target, s.id DESC LIMIT 10000",
-                    3, values, &samples) != ERR_OK)
+    if (gateway_ask(
+            call, conn,
+            "SELECT DISTINCT ON (s.method, s.target, s.request_body) s.method, s.target, s.request_headers, "
+            "s.old_status, s.old_headers, s.old_body, s.differences, s.request_body, s.effects FROM "
+            "gateway.samples s JOIN gateway.clusters c ON c.id = "
+            "s.cluster_id WHERE ($1::bigint IS NULL OR c.id = $1) AND ($2::text IS NULL OR c.route = $2) AND "
+            "($3::text IS NULL OR c.class = $3) ORDER BY s.method, s.target, s.request_body, s.id DESC LIMIT 10000",
+            3, values, &samples) != ERR_OK)
         return 2;
     Buf out = buf_new(call->ctx->arena, 128 << 20);
     JsonWriter w;

@@ -141,7 +141,7 @@ class Gateway:
 
     def clear(self):
         for table in ("clusters", "samples", "expected_differences", "stages", "stage_changes", "tallies", "traffic",
-                      "id_pairs", "callers"):
+                      "id_pairs", "callers", "effects"):
             self.sql(f"DELETE FROM gateway.{table}")
         self.sql("NOTIFY gateway_stages")
 
@@ -166,6 +166,33 @@ class Gateway:
             except OSError:
                 pass
         return found
+
+
+CONTEXTS = ("events", "users", "tickets")
+
+
+def everything(server):
+    """Each table's rows as text: a count would miss an UPDATE. Without what relay and jobs of the running server write of themselves."""
+    tables = server.sql("SELECT schemaname || '.' || relname FROM pg_stat_user_tables WHERE schemaname = ANY(%s)", list(CONTEXTS))
+    own = ("outbox", "job", "cron")
+    return {name: server.sql(f"SELECT t::text FROM {name} AS t ORDER BY 1") for (name,) in tables if not any(w in name for w in own)}
+
+
+def kept_user(server):
+    """A user that is really there, and known to Tickets too: nothing of it is under way any more."""
+    id_ = server.new_user("kept@example.com")
+    wait_for(lambda: server.sql("SELECT 1 FROM tickets.inbox"), what="its message is consumed")
+    return id_
+
+
+def metrics(port, name):
+    """A counter by its only label's value, as Prometheus sees it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    rows = [line for line in text.splitlines() if line.startswith(name)]
+    return {line.split('="')[1].split('"')[0]: float(line.rsplit(" ", 1)[1]) for line in rows if '="' in line}
 
 
 @contextmanager

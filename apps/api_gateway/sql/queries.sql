@@ -15,8 +15,8 @@ RETURNING id, route, pointer, kind, class;
 -- A few of each: what is over $13 is not kept.
 -- name: gateway_sample_add :exec
 INSERT INTO gateway.samples (cluster_id, taken_at, method, target, request_headers, request_body, old_status, old_headers,
-                             old_body, new_status, new_headers, new_body, differences)
-SELECT $1, statement_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+                             old_body, new_status, new_headers, new_body, differences, effects)
+SELECT $1, statement_timestamp(), $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $14
  WHERE (SELECT count(*) FROM gateway.samples WHERE cluster_id = $1) < $13::bigint;
 
 -- name: gateway_tallies_add :exec
@@ -41,6 +41,16 @@ SELECT $1::uuid, route, side, minute, context, part, requests, errors, slow_ns_s
  ORDER BY route, side, minute
     ON CONFLICT (gateway, route, side, minute) DO UPDATE
    SET requests = excluded.requests, errors = excluded.errors, slow_ns_sum = excluded.slow_ns_sum, buckets = excluded.buckets;
+
+-- name: gateway_effects_add :exec
+INSERT INTO gateway.effects AS e (route, what, inserted, updated, deleted, published)
+SELECT route, what, inserted, updated, deleted, published
+  FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+       AS n (route, what, inserted, updated, deleted, published)
+ ORDER BY route, what
+    ON CONFLICT (route, what) DO UPDATE
+   SET inserted = e.inserted + excluded.inserted, updated = e.updated + excluded.updated,
+       deleted = e.deleted + excluded.deleted, published = e.published + excluded.published;
 
 -- name: gateway_pairs_add :exec
 INSERT INTO gateway.id_pairs (kind, old_id, new_id, learnt_at)
