@@ -54,7 +54,8 @@ const char *skip_reason_name(SkipReason reason) {
 }
 
 const char *board_side_name(BoardSide side) {
-    return side == BOARD_LEGACY ? "legacy" : side == BOARD_NEW ? "new" : "mirror";
+    static const char *const names[] = {"legacy", "new", "mirror", "trial"};
+    return names[side];
 }
 
 static uint64_t load(const uint64_t *p) {

@@ -17,7 +17,9 @@
 #define BOARD_ROUTES_MAX  128
 #define BOARD_WORKERS_MAX 64
 
-typedef enum BoardSide { BOARD_LEGACY, BOARD_NEW, BOARD_MIRROR, BOARD_SIDES } BoardSide;
+/** BOARD_MIRROR: the other side as asked by the shadow worker; BOARD_TRIAL: writes as tried, and only those that came
+ *  to an answer. */
+typedef enum BoardSide { BOARD_LEGACY, BOARD_NEW, BOARD_MIRROR, BOARD_TRIAL, BOARD_SIDES } BoardSide;
 const char *board_side_name(BoardSide side);
 
 /** Bounds of the time to an answer's head, ns; the last bucket is above all. */
@@ -35,10 +37,13 @@ typedef struct Traffic {
     X(SKIP_SAMPLE, "not_sampled")                                                                                      \
     X(SKIP_FULL, "queue_full")                                                                                         \
     X(SKIP_LARGE, "too_large")                                                                                         \
-    X(SKIP_ENCODED, "encoded")  /* a compressed body */                                                                \
-    X(SKIP_BROKEN, "no_answer") /* the primary gave none: nothing to compare with */                                   \
-    X(SKIP_RECHECK, "recheck")  /* too many wait for their second look */                                              \
-    X(SKIP_CANNOT, "cannot")    /* no memory, or over the differ's limits */
+    X(SKIP_ENCODED, "encoded")       /* a compressed body */                                                           \
+    X(SKIP_BROKEN, "no_answer")      /* the primary gave none: nothing to compare with */                              \
+    X(SKIP_RECHECK, "recheck")       /* too many wait for their second look */                                         \
+    X(SKIP_CANNOT, "cannot")         /* no memory, or over the differ's limits */                                      \
+    X(SKIP_NOT_TRIED, "not_tried")   /* the trial's answer is 503: Postgres away, a lock not had, too slow */          \
+    X(SKIP_NO_TRIAL, "no_trial")     /* no process for trials, or it gave no whole answer */                           \
+    X(SKIP_OWN_RESULT, "own_result") /* a create met what the old side had made of it */
 typedef enum SkipReason {
 #define SKIP_ENUM(code, name) code,
     SKIP_REASONS(SKIP_ENUM)

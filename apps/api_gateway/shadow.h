@@ -6,6 +6,7 @@
  * with Postgres (keeper.h).
  */
 #pragma once
+#include "api_gateway/ear.h"
 #include "api_gateway/findings.h"
 #include "http/upstream.h"
 
@@ -29,6 +30,10 @@ typedef struct ShadowOptions {
     int64_t budget_ppm;         /* failures of a million at which a stage steps back */
     const char *const *learn;   /* kinds of ids that differ on the two sides; NULL-ended */
     const Watermark *watermark; /* NULL: not available */
+    Upstream *trials;           /* answers in envelopes (trials.h); NULL: writes are skipped */
+    Str trial_key;              /* what it wants in TRIAL_KEY_HEADER */
+    Ear *ear;                   /* the old side's messages; NULL: nobody listens, messages are told and not compared */
+    int64_t message_wait_ms;    /* for a message, from the old side's answer */
 } ShadowOptions;
 
 typedef struct Shadow Shadow;

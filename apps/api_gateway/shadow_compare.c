@@ -11,16 +11,7 @@
 
 enum { BODY_MAX = 256 * 1024, HEAD_MAX = 64 * 1024, ROUNDS_MAX = 3, WATERMARK_POLL_MS = 50 };
 
-typedef struct Looking {
-    Shadow *shadow;
-    Ctx *ctx;
-    Copy copy;
-    const Header *request_headers;
-    size_t request_n;
-    Answer old_answer, new_answer; /* of the round */
-} Looking;
-
-static void skip(const Looking *look, SkipReason reason) {
+void looking_skip(const Looking *look, SkipReason reason) {
     const ShadowOptions *options = &look->shadow->options;
     board_skipped(options->board, board_shadow_slot(options->board, options->shadow), look->copy.route, reason);
     metric_add(METRIC_SHADOW_SKIPPED, 1, LABELS({"usher.reason", skip_reason_name(reason), 0}));
@@ -28,13 +19,13 @@ static void skip(const Looking *look, SkipReason reason) {
 
 /* --- asking a side ------------------------------------------------------------------------------------------------ */
 
-/* Between two hops only, or about a body that a GET has not; and no compression, which could not be compared. */
+/* Between two hops only, or about a body, which gets its own; and no compression, which could not be compared. */
 static bool is_sent(Str name) {
     static const char *const not_sent[] = {
         "connection",      "keep-alive",        "proxy-connection", "te",
         "trailer",         "transfer-encoding", "upgrade",          "expect",
         "accept-encoding", "content-length",    "usher-side",       "usher-mirror",
-        "http2-settings",
+        "http2-settings",  "usher-trial",
     };
     for (size_t i = 0; i < ARRAY_LEN(not_sent); i++)
         if (str_eq_nocase(name, str_c(not_sent[i])))
@@ -42,20 +33,25 @@ static bool is_sent(Str name) {
     return true;
 }
 
+void looking_head(const Looking *look, Str method, Str target, Buf *out) {
+    buf_add(out, method);
+    buf_add_char(out, ' ');
+    buf_add(out, target);
+    buf_add_c(out, " HTTP/1.1\r\n");
+    for (size_t i = 0; i < look->request_n; i++)
+        if (is_sent(look->request_headers[i].name))
+            buf_printf(out, "%.*s: %.*s\r\n", STR_ARG(look->request_headers[i].name),
+                       STR_ARG(look->request_headers[i].value));
+    buf_add_c(out, "Usher-Mirror: shadow\r\n");
+}
+
 static Err request_of(const Looking *look, BoardSide side, Str *ret) {
     Buf out = buf_new(look->ctx->arena, HEAD_MAX);
     Str target = look->copy.target;
     if (side == BOARD_NEW)
         TRY(id_pairs_translate(look->shadow->differ.ids, look->ctx->arena, target, &target));
-    buf_add(&out, look->copy.method);
-    buf_add_char(&out, ' ');
-    buf_add(&out, target);
-    buf_add_c(&out, " HTTP/1.1\r\n");
-    for (size_t i = 0; i < look->request_n; i++)
-        if (is_sent(look->request_headers[i].name))
-            buf_printf(&out, "%.*s: %.*s\r\n", STR_ARG(look->request_headers[i].name),
-                       STR_ARG(look->request_headers[i].value));
-    buf_add_c(&out, "Usher-Mirror: shadow\r\n\r\n");
+    looking_head(look, look->copy.method, target, &out);
+    buf_add_c(&out, "\r\n");
     return buf_finish(&out, ret);
 }
 
@@ -85,20 +81,20 @@ static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
                         .body = answer.body};
 }
 
-static Err answer_of_copy(const Looking *look, Answer *ret) {
+Err looking_primary(const Looking *look, Answer *ret) {
     *ret = (Answer){.status = look->copy.status, .body = look->copy.body};
     return copy_headers(look->ctx->arena, look->copy.answer_lines, &ret->headers, &ret->header_count);
 }
 
 /* --- judging ------------------------------------------------------------------------------------------------------ */
 
-static void settle(Looking *look, const Comparison *comparison, Outcome outcome) {
+void looking_settle(Looking *look, const Comparison *comparison, Outcome outcome) {
     static const char *const names[] = {"equal", "noise", "real", "lag", "expected"};
     findings_add(look->shadow->findings, &look->copy, &look->old_answer, &look->new_answer, comparison, outcome);
     metric_add(METRIC_SHADOW_COMPARED, 1, LABELS({"usher.outcome", names[outcome], 0}));
 }
 
-static Outcome calm_outcome(const Comparison *comparison) {
+Outcome looking_calm(const Comparison *comparison) {
     return comparison->expected > 0 ? OUTCOME_EXPECTED : comparison->noise > 0 ? OUTCOME_NOISY : OUTCOME_EQUAL;
 }
 
@@ -117,7 +113,7 @@ static bool was_noise(const Comparison *before, const Comparison *now) {
     return true;
 }
 
-static CO_FN Err wait_for_sync(const Looking *look, int round) {
+CO_FN Err looking_wait_for_sync(const Looking *look, int round) {
     const ShadowOptions *options = &look->shadow->options;
     int64_t until_ms = clock_mono_ms() + options->recheck_ms * round;
     Instant at = instant_from_unix_us(look->copy.at_us + look->copy.answer_ns / 1000);
@@ -135,24 +131,24 @@ static CO_FN Err look_again(Looking *look, const Comparison *first) {
     Comparison before = *first, now = *first;
     Answer old_before = look->old_answer, new_before = look->new_answer;
     for (int round = 1; round <= ROUNDS_MAX; round++) {
-        TRY(wait_for_sync(look, round));
+        TRY(looking_wait_for_sync(look, round));
         ask(look, BOARD_LEGACY, &look->old_answer);
         ask(look, BOARD_NEW, &look->new_answer);
         if (look->old_answer.status == 0) {
-            skip(look, SKIP_BROKEN);
+            looking_skip(look, SKIP_BROKEN);
             return ERR_OK;
         }
         shadow->differ.now = clock_now();
         TRY(differ_compare(&shadow->differ, look->ctx->arena, route, &look->old_answer, &old_before, &look->new_answer,
                            &now));
         if (now.real == 0 && was_noise(&before, &now)) {
-            settle(look, &now, calm_outcome(&now));
+            looking_settle(look, &now, looking_calm(&now));
             return ERR_OK;
         }
         if (now.real == 0) { /* told by what it was, not by what it is now */
             look->old_answer = old_before;
             look->new_answer = new_before;
-            settle(look, &before, OUTCOME_LAG);
+            looking_settle(look, &before, OUTCOME_LAG);
             return ERR_OK;
         }
         if (comparison_same(&now, &before))
@@ -161,7 +157,7 @@ static CO_FN Err look_again(Looking *look, const Comparison *first) {
         old_before = look->old_answer;
         new_before = look->new_answer;
     }
-    settle(look, &now, OUTCOME_REAL);
+    looking_settle(look, &now, OUTCOME_REAL);
     return ERR_OK;
 }
 
@@ -170,31 +166,36 @@ static bool has_no_answer(const Comparison *comparison) {
 }
 
 /* Without a slot while it waits; as many as may. */
-static CO_FN Err look_again_later(Looking *look, const Comparison *first) {
+bool looking_begin_wait(Looking *look) {
     Shadow *shadow = look->shadow;
+    if (look->has_slot)
+        shadow_slot_free(shadow);
+    look->has_slot = false;
     if (shadow->rechecks >= shadow->options.rechecks_max) {
-        skip(look, SKIP_RECHECK);
-        return ERR_OK;
+        looking_skip(look, SKIP_RECHECK);
+        return false;
     }
     shadow->rechecks++;
-    Err err = look_again(look, first);
-    shadow->rechecks--;
-    return err;
+    return true;
 }
 
-static CO_FN Err compare(Looking *look, bool *has_slot) {
+void looking_end_wait(Looking *look) {
+    look->shadow->rechecks--;
+}
+
+static CO_FN Err compare(Looking *look) {
     Shadow *shadow = look->shadow;
     BoardSide other = look->copy.primary == BOARD_LEGACY ? BOARD_NEW : BOARD_LEGACY;
     Answer *primary = other == BOARD_NEW ? &look->old_answer : &look->new_answer;
     Answer *mirrored = other == BOARD_NEW ? &look->new_answer : &look->old_answer;
     Comparison comparison;
     TRY(copy_headers(look->ctx->arena, look->copy.request_lines, &look->request_headers, &look->request_n));
-    TRY(answer_of_copy(look, primary));
+    TRY(looking_primary(look, primary));
     ask(look, other, mirrored);
     if (co_is_cancelled())
         return ERR_CANCELLED;
     if (look->old_answer.status == 0) {
-        skip(look, SKIP_BROKEN);
+        looking_skip(look, SKIP_BROKEN);
         return ERR_OK;
     }
     shadow->differ.now = clock_now();
@@ -202,34 +203,43 @@ static CO_FN Err compare(Looking *look, bool *has_slot) {
                        str_c(board_route(shadow->options.board, look->copy.route)->label), &look->old_answer, NULL,
                        &look->new_answer, &comparison));
     if (comparison.real == 0) {
-        settle(look, &comparison, calm_outcome(&comparison));
+        looking_settle(look, &comparison, looking_calm(&comparison));
         return ERR_OK;
     }
     if (has_no_answer(&comparison)) {
-        settle(look, &comparison, OUTCOME_REAL);
+        looking_settle(look, &comparison, OUTCOME_REAL);
         return ERR_OK;
     }
-    shadow_slot_free(shadow);
-    *has_slot = false;
-    return look_again_later(look, &comparison);
+    if (!looking_begin_wait(look))
+        return ERR_OK;
+    Err err = look_again(look, &comparison);
+    looking_end_wait(look);
+    return err;
+}
+
+static CO_FN Err look_at(Looking *look) {
+    Upstream *const *sides = look->shadow->options.sides;
+    if (look->copy.kind == COPY_CALLER) {
+        findings_caller(look->shadow->findings, look->copy.route, look->copy.caller);
+        return ERR_OK;
+    }
+    if (!str_eq_c(look->copy.method, "GET"))
+        return shadow_try(look);
+    if (sides[0] != NULL && sides[1] != NULL)
+        return compare(look);
+    looking_skip(look, SKIP_BROKEN);
+    return ERR_OK;
 }
 
 CO_FN void shadow_job_co(Ctx *ctx, void *arg) {
     Job *job = arg;
-    Looking look = {.shadow = job->shadow, .ctx = ctx};
-    bool has_slot = true;
+    Looking look = {.shadow = job->shadow, .ctx = ctx, .has_slot = true};
     if (copy_read(buf_str(&job->record), &look.copy) == ERR_OK) {
-        if (look.copy.kind == COPY_CALLER) {
-            findings_caller(job->shadow->findings, look.copy.route, look.copy.caller);
-        } else if (job->shadow->options.sides[0] == NULL || job->shadow->options.sides[1] == NULL) {
-            skip(&look, SKIP_BROKEN);
-        } else {
-            Err err = compare(&look, &has_slot);
-            if (err != ERR_OK && err != ERR_CANCELLED)
-                skip(&look, SKIP_CANNOT);
-        }
+        Err err = look_at(&look);
+        if (err != ERR_OK && err != ERR_CANCELLED)
+            looking_skip(&look, SKIP_CANNOT);
     }
-    if (has_slot)
+    if (look.has_slot)
         shadow_slot_free(job->shadow);
     buf_done(&job->record);
     heap_free(job);

@@ -40,6 +40,34 @@ typedef struct Job {
 CO_FN void shadow_job_co(Ctx *ctx, void *arg);
 void shadow_slot_free(Shadow *shadow);
 
+/** One comparison under way. */
+typedef struct Looking {
+    Shadow *shadow;
+    Ctx *ctx;
+    Copy copy;
+    const Header *request_headers;
+    size_t request_n;
+    Answer old_answer, new_answer; /* of the round */
+    bool has_slot;                 /* one of options.concurrency is ours */
+} Looking;
+/* shadow_compare.c */
+void looking_skip(const Looking *look, SkipReason reason);
+void looking_settle(Looking *look, const Comparison *comparison, Outcome outcome);
+/** Of a comparison without real differences. */
+Outcome looking_calm(const Comparison *comparison);
+/** The request's head for another side, but for its end: what stands between two hops is left out. */
+void looking_head(const Looking *look, Str method, Str target, Buf *out);
+/** The answer that the client got, as the old or new one. */
+MUST_USE Err looking_primary(const Looking *look, Answer *ret);
+/** Until the sync has passed the copy, or recheck_ms times round. ERR_CANCELLED. */
+CO_FN Err looking_wait_for_sync(const Looking *look, int round) MUST_USE;
+/** Gives the slot back before a wait. False: too many wait already; it was skipped. looking_end_wait behind it. */
+bool looking_begin_wait(Looking *look);
+void looking_end_wait(Looking *look);
+/* shadow_try.c */
+/** A copy of a write. */
+CO_FN Err shadow_try(Looking *look) MUST_USE;
+
 /* keeper.c; keeper_counts.c */
 MUST_USE Err keeper_start(Shadow *shadow);
 CO_FN void keeper_write_co(Ctx *ctx, void *arg);

@@ -9,7 +9,7 @@
 
 #define STAGE_LIST(X)                                                                                                  \
     X(STAGE_LEGACY, "legacy")   /* the old side answers */                                                             \
-    X(STAGE_SHADOW, "shadow")   /* the same, and reads are mirrored to the new side and compared */                    \
+    X(STAGE_SHADOW, "shadow")   /* the same; reads are mirrored to the new side, writes tried there, and compared */   \
     X(STAGE_CANARY, "canary")   /* so many of a hundred callers are answered by the new side */                        \
     X(STAGE_NEW, "new")         /* the new side answers; reads may be mirrored to the old one */                       \
     X(STAGE_RETIRED, "retired") /* the new side answers, says until when, and then 410 */

@@ -8,6 +8,7 @@
 #include "api_gateway/copies.h"
 #include "api_gateway/forced.h"
 #include "base/heap.h"
+#include "telemetry/metrics.h"
 
 enum { TICK_MS = 20, COPY_MAX = 64 * 1024, RECORD_MAX = 256 * 1024, HEAD_MAX = 256, CALLER_MAX = 160, PPM = 1000000 };
 
@@ -36,6 +37,7 @@ typedef struct Decided {
     size_t route;
     BoardSide side;
     bool wanted, sampled; /* to be mirrored; and it is one of those that are */
+    bool tried;           /* a write: wanted where the old side answers it */
     bool counted;
 } Decided;
 
@@ -197,6 +199,8 @@ static void decide_by(Switch *sw, Request *req, const Stage *stage, Decided *dec
     bool mirrors = kind == STAGE_SHADOW || (kind != STAGE_LEGACY && sw->options.mirror_back) ||
                    (kind == STAGE_CANARY && ret->side == SIDE_OLD);
     decided->wanted = mirrors && req->method == METHOD_GET;
+    if ((kind == STAGE_SHADOW || kind == STAGE_CANARY) && sw->options.tries && decided->route != 0)
+        decided->tried = req->method == METHOD_POST || req->method == METHOD_PUT;
     if (kind != STAGE_RETIRED)
         return;
     tell_end(req, stage, ret);
@@ -224,6 +228,7 @@ static CO_FN void decide(Request *req, const GatewayRoute *route, GatewayDecisio
     if (forced.p != NULL && sw->options.tester_secret.n > 0)
         (void)forced_side(forced, sw->options.tester_secret, clock_now(), &ret->side);
     decided->side = ret->side == SIDE_NEW ? BOARD_NEW : BOARD_LEGACY;
+    decided->wanted = decided->wanted || (decided->tried && decided->side == BOARD_LEGACY);
     decided->sampled = decided->wanted && is_sampled(sw);
     ret->copy = decided->sampled || sw->options.recorder != NULL;
     decided->counted = ret->answer_status == 0;
@@ -240,6 +245,11 @@ static Str header_of(const Header *headers, size_t n, const char *name) {
     return (Str){NULL, 0};
 }
 
+static void skip(Switch *sw, size_t route, SkipReason reason) {
+    board_skipped(sw->options.board, sw->options.worker, route, reason);
+    metric_add(METRIC_SHADOW_SKIPPED, 1, LABELS({"usher.reason", skip_reason_name(reason), 0}));
+}
+
 static void put(Switch *sw, const Copy *copy, const GatewayExchange *exchange) {
     const Request *req = exchange->req;
     bool whole = copy->kind == COPY_EXCHANGE;
@@ -248,20 +258,23 @@ static void put(Switch *sw, const Copy *copy, const GatewayExchange *exchange) {
                          whole ? exchange->header_count : 0);
     SkipReason reason = err == ERR_LIMIT ? SKIP_LARGE : err == ERR_OK ? SKIP_FULL : SKIP_CANNOT;
     if ((err != ERR_OK || !board_put(sw->options.board, sw->options.worker, buf_str(&sw->record))) && whole)
-        board_skipped(sw->options.board, sw->options.worker, copy->route, reason);
+        skip(sw, copy->route, reason);
+}
+
+/* A write is not asked for again: an old side that was out of order has said nothing to compare with. */
+static bool is_broken(const Decided *decided, int status) {
+    return status == 0 || (decided->tried && status >= 502 && status <= 504);
 }
 
 static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *exchange) {
-    Board *board = sw->options.board;
-    size_t worker = sw->options.worker;
     if (!decided->sampled) {
-        board_skipped(board, worker, decided->route, SKIP_SAMPLE);
-    } else if (exchange->status == 0) {
-        board_skipped(board, worker, decided->route, SKIP_BROKEN);
-    } else if (exchange->body_cut || exchange->body.p == NULL) {
-        board_skipped(board, worker, decided->route, SKIP_LARGE);
+        skip(sw, decided->route, SKIP_SAMPLE);
+    } else if (is_broken(decided, exchange->status)) {
+        skip(sw, decided->route, SKIP_BROKEN);
+    } else if (exchange->body_cut || exchange->body.p == NULL || (decided->tried && exchange->request_cut)) {
+        skip(sw, decided->route, SKIP_LARGE);
     } else if (header_of(exchange->headers, exchange->header_count, "content-encoding").n > 0) {
-        board_skipped(board, worker, decided->route, SKIP_ENCODED);
+        skip(sw, decided->route, SKIP_ENCODED);
     } else {
         int64_t took_us = (clock_mono_ns() - exchange->began_ns) / 1000;
         Copy copy = {.kind = COPY_EXCHANGE,
@@ -272,7 +285,8 @@ static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *ex
                      .answer_ns = exchange->answered_ns - exchange->began_ns,
                      .method = exchange->req->method_text,
                      .target = exchange->req->target,
-                     .body = exchange->body};
+                     .body = exchange->body,
+                     .request_body = decided->tried ? exchange->request_body : (Str){NULL, 0}};
         put(sw, &copy, exchange);
     }
 }

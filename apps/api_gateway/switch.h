@@ -16,6 +16,7 @@ typedef struct SwitchOptions {
     const Router *router; /* of usher's own routes, which the board's labels are of */
     int64_t sample_ppm;   /* of a million requests that may be mirrored */
     bool mirror_back;     /* in canary and new, compare with the other side too */
+    bool tries;           /* there are processes for trials: writes are mirrored too */
     Str canary_key;       /* "address", "cookie:NAME" or "header:NAME" */
     Recorder *recorder;   /* NULL: nothing is recorded */
     Str tester_secret;    /* of Usher-Side; absent: nobody can force a side */

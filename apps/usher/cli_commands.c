@@ -68,7 +68,8 @@ const Command COMMANDS[] = {
      .brief = "move a context's reads or writes from the old side to the new, and back",
      .doc = "status    the stage of everything, the last changes, what the gateways see\n"
             "plan      the next step, what it will do, and which of its gates do not hold\n"
-            "shadow    mirror reads to the new side and compare; clients get the old answers\n"
+            "shadow    mirror to the new side and compare (writes are tried and rolled back); clients get the old "
+            "answers\n"
             "canary    --percent of the callers are answered by the new side\n"
             "promote   all are. Refused unless every gate holds, or --force with a --reason\n"
             "rollback  the old side answers again, at once; stage shadow, or legacy with --legacy\n"

@@ -208,9 +208,9 @@ typedef struct SideSeen {
     uint64_t requests, errors, buckets[TRAFFIC_BUCKETS];
 } SideSeen;
 
-/* In the same window: the old side as clients had it; the new one likewise, or as mirrored where it has no clients
- * yet. */
-static Err sides_seen(const Asking *ask, SideSeen *old_side, SideSeen *new_side, bool *ret_mirrored) {
+/* In the same window: the old side as clients had it; the new one likewise, or as mirrored (writes: as tried) where it
+ * has no clients yet. */
+static Err sides_seen(const Asking *ask, SideSeen *old_side, SideSeen *new_side, BoardSide *ret_seen_as) {
     PGresult *result CLEANUP(gateway_clear) = NULL;
     SideSeen seen[BOARD_SIDES] = {{0}};
     const char *values[] = {ask->target->context, ask->target->part, ask->target->route, ask->limits->window};
@@ -230,16 +230,19 @@ static Err sides_seen(const Asking *ask, SideSeen *old_side, SideSeen *new_side,
             seen[side].requests += (uint64_t)gateway_number(result, row, 2);
             seen[side].errors += (uint64_t)gateway_number(result, row, 3);
         }
-    *ret_mirrored = seen[BOARD_NEW].requests < seen[BOARD_MIRROR].requests;
+    *ret_seen_as = BOARD_NEW;
+    for (BoardSide side = BOARD_MIRROR; side <= BOARD_TRIAL; side++)
+        if (seen[side].requests > seen[*ret_seen_as].requests)
+            *ret_seen_as = side;
     *old_side = seen[BOARD_LEGACY];
-    *new_side = seen[*ret_mirrored ? BOARD_MIRROR : BOARD_NEW];
+    *new_side = seen[*ret_seen_as];
     return ERR_OK;
 }
 
 static Err gate_errors(const Asking *ask, Gate *gate) {
     SideSeen old_side, new_side;
-    bool mirrored;
-    TRY(sides_seen(ask, &old_side, &new_side, &mirrored));
+    BoardSide seen_as;
+    TRY(sides_seen(ask, &old_side, &new_side, &seen_as));
     double allowed = ask->limits->error_rate;
     if (old_side.requests > 0)
         allowed += (double)old_side.errors / (double)old_side.requests;
@@ -253,7 +256,10 @@ static Err gate_errors(const Asking *ask, Gate *gate) {
         arena_printf(
             ask->call->ctx->arena,
             "%llu of %llu%s failed on the new side (up to %.2f %%), %llu of %llu on the old; allowed is %.2f %%",
-            (unsigned long long)new_side.errors, (unsigned long long)new_side.requests, mirrored ? " mirrored" : "",
+            (unsigned long long)new_side.errors, (unsigned long long)new_side.requests,
+            seen_as == BOARD_MIRROR  ? " mirrored"
+            : seen_as == BOARD_TRIAL ? " trials"
+                                     : "",
             upper * 100, (unsigned long long)old_side.errors, (unsigned long long)old_side.requests, allowed * 100));
 }
 
@@ -270,8 +276,11 @@ static int64_t p99_ns(const SideSeen *seen) {
 
 static Err gate_latency(const Asking *ask, Gate *gate) {
     SideSeen old_side, new_side;
-    bool mirrored;
-    TRY(sides_seen(ask, &old_side, &new_side, &mirrored));
+    BoardSide seen_as;
+    TRY(sides_seen(ask, &old_side, &new_side, &seen_as));
+    if (seen_as == BOARD_TRIAL)
+        return says(ask, gate, GATE_INCONCLUSIVE,
+                    STR("trials are not timed: they stand in line, look at what they wrote, and do not commit"));
     if (new_side.requests < (uint64_t)ask->limits->samples_min)
         return says(ask, gate, GATE_INCONCLUSIVE,
                     arena_printf(ask->call->ctx->arena, "only %llu answers of the new side were timed",

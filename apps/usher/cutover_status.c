@@ -83,7 +83,9 @@ int cutover_status(Cutover *cutover) {
 
 /* --- plan --------------------------------------------------------------------------------------------------------- */
 
-static const char *next_step(StageKind kind) {
+static const char *next_step(StageKind kind, StagePart part) {
+    if (kind == STAGE_LEGACY && part == PART_WRITES)
+        return "shadow: writes are tried on the new side, rolled back and compared; clients still get the old answers";
     static const char *const steps[] = {
         [STAGE_LEGACY] = "shadow: reads are mirrored to the new side and compared; clients still get the old answers",
         [STAGE_SHADOW] = "canary: some callers are answered by the new side, the same ones each time",
@@ -107,7 +109,7 @@ static void plan_json(const CutoverTarget *target, const CutoverStage *stage, co
                                     {"part", target->part},
                                     {"route", target->route},
                                     {"stage", stage_name(stage->kind)},
-                                    {"next", next_step(stage->kind)}};
+                                    {"next", next_step(stage->kind, target->part_number)}};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         json_name(&w, str_c(texts[i][0]));
         json_write_string(&w, str_c(texts[i][1]));
@@ -148,7 +150,7 @@ int cutover_plan(Cutover *cutover) {
     }
     out_printf("%s %s%s%s is in stage %s\nnext: %s\n", cutover->target.context, cutover->target.part,
                cutover->target.route[0] == 0 ? "" : " ", cutover->target.route, stage_name(stage.kind),
-               next_step(stage.kind));
+               next_step(stage.kind, cutover->target.part_number));
     if (cutover->target.part_number == PART_WRITES)
         out_printf("writes wait while it is switched, until every gateway has none in work; --pause bounds it\n");
     out_printf("gates of canary and promote:\n");

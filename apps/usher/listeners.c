@@ -8,6 +8,8 @@
 #include "usher/listeners.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "http/http.h"
@@ -111,6 +113,26 @@ Err listeners_open(const char *set, Str addresses, const char *setting, int work
         LOG_E(NULL, "too many sockets for one worker", F_C("setting", setting),
               F_INT("most", LISTENERS_PER_WORKER - 1));
         return ERR_LIMIT;
+    }
+    return ERR_OK;
+}
+
+Err listeners_open_loopback(const char *set, int workers, int *ret_ports, Arena *arena) {
+    for (int i = 0; i < workers; i++) {
+        struct sockaddr_in address = {0};
+        socklen_t n = sizeof address;
+        Str why = {NULL, 0};
+        int fd;
+        Err err = http_listen_socket(STR("127.0.0.1:0"), &fd, &why, arena);
+        if (err == ERR_OK)
+            err = add(set, i, fd);
+        if (err == ERR_OK && getsockname(fd, (struct sockaddr *)&address, &n) != 0)
+            err = ERR_IO;
+        if (err != ERR_OK) {
+            LOG_E(NULL, "cannot listen on loopback", F_C("for", set), F_ERR(err), F_STR("why", why));
+            return err;
+        }
+        ret_ports[i] = ntohs(address.sin_port);
     }
     return ERR_OK;
 }

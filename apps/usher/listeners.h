@@ -22,6 +22,9 @@
  * Failures are logged. ERR_CONFLICT, ERR_IO, ERR_INVALID of http_listen_socket; ERR_LIMIT.
  */
 MUST_USE Err listeners_open(const char *set, Str addresses, const char *setting, int workers, Arena *arena);
+/** One socket for each worker on a loopback port that the kernel chooses: for this program's own processes. Not handed
+ *  on: a successor has its own. Failures are logged. ERR_IO, ERR_LIMIT. */
+MUST_USE Err listeners_open_loopback(const char *set, int workers, int *ret_ports, Arena *arena);
 /** The worker's sockets of a set; returns how many. */
 size_t listeners_of(const char *set, int worker, int fds[LISTENERS_PER_WORKER]);
 /** Closes what this worker does not serve, in its process. set NULL: all. */

@@ -1,5 +1,5 @@
 /*
- * ops_settings.c - RUN_AS, CONFINE and PIDFILE.
+ * ops_settings.c - ROLES, RUN_AS, CONFINE and PIDFILE.
  */
 #include "usher/ops_settings.h"
 
@@ -62,4 +62,17 @@ void pidfile_remove(const Settings *settings) {
     Str text = {bytes, n};
     if (str_to_u64(str_trim(text, "\n"), INT32_MAX, &pid) == ERR_OK && (pid_t)pid == getpid())
         (void)unlink(settings->pidfile.p);
+}
+
+Err check_role_names(Ctx *ctx, Str value) {
+    Str rest = value;
+    while (rest.p != NULL) {
+        Str role = str_trim(str_cut(&rest, ','), " ");
+        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
+            !str_eq_c(role, "jobs") && !str_eq_c(role, "gateway"))
+            return ctx_problem(ctx, ERR_INVALID, "ROLES",
+                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway",
+                               STR_ARG(role));
+    }
+    return ERR_OK;
 }

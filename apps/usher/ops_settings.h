@@ -16,3 +16,6 @@ MUST_USE Err ops_confinement(Ctx *ctx, const Settings *settings, Confinement *re
 void pidfile_write(const Settings *settings);
 /** It ends: removes PIDFILE when it still names this process (a successor may have taken it). */
 void pidfile_remove(const Settings *settings);
+
+/** ROLES: a check of its setting. */
+Err check_role_names(Ctx *ctx, Str value);

@@ -4,6 +4,7 @@
  *   http     serves clients on its own listening sockets (listeners.h)
  *   gateway  stands in front of the old and the new side: gateway_role.c
  *   shadow   beside it: compares what is mirrored, keeps the stages in step with Postgres: shadow_role.c
+ *   trial    beside that: tries mirrored writes and rolls them back: trial_role.c
  *   relay    carries each context's outbox to the transport
  *   consume  takes messages from the transport into the contexts
  *   jobs     runs the contexts' background work: boards.c
@@ -27,6 +28,8 @@
 #include "usher/settings_file.h"
 #include "usher/shadow_role.h"
 #include "usher/tls.h"
+#include "usher/trial_role.h"
+#include "usher/trial_server.h"
 
 #define RELOAD_BYTES (16 * 1024 * 1024)
 
@@ -179,6 +182,11 @@ static Err start_shadow(Worker *worker) {
     return shadow_role_start(worker);
 }
 
+static Err reload_trial(Worker *worker) {
+    TRY(reload_worker(worker));
+    return trial_server_reload();
+}
+
 /* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
 #define JOBS_WRITERS 2
 
@@ -281,6 +289,7 @@ static Err open_listeners(const Settings *settings) {
         TRY(listeners_open("admin", settings->admin_listen, "ADMIN_LISTEN", 1, arena));
     int gateways = count_of(settings, "gateway", settings->gateway_workers);
     TRY(shadow_role_prepare(settings, gateways));
+    TRY(trial_role_prepare(trial_role_count(settings, shadow_role_count(settings, gateways)), arena));
     TRY(gateway_role_prepare(settings, gateways, arena));
     size_t closed = heirlooms_close_untaken();
     if (closed > 0)
@@ -330,6 +339,7 @@ static Err find_confinement(const Settings *settings, Confinement *ret) {
 
 int serve_run(Settings *settings, void (*ready)(void *settings)) {
     Confinement confinement;
+    int shadows = shadow_role_count(settings, count_of(settings, "gateway", settings->gateway_workers));
     if (find_confinement(settings, &confinement) != ERR_OK) {
         LOG_E(NULL, "cannot find the user to run as", F_STR("RUN_AS", settings->run_as));
         return 2;
@@ -346,10 +356,16 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .drain = gateway_role_drain,
          .reload = gateway_role_reload},
         {.name = "shadow",
-         .count = shadow_role_count(settings, count_of(settings, "gateway", settings->gateway_workers)),
+         .count = shadows,
          .start = start_shadow,
          .drain = shadow_role_drain,
          .reload = reload_worker,
+         .dispensable = true},
+        {.name = "trial",
+         .count = trial_role_count(settings, shadows),
+         .start = trial_role_start,
+         .drain = trial_role_drain,
+         .reload = reload_trial,
          .dispensable = true},
         {.name = "relay",
          .count = count_of(settings, "relay", settings->relay_workers),

@@ -18,19 +18,6 @@ static Err check_quirks(Ctx *ctx, Str value) {
     return quirks_check(ctx, value);
 }
 
-static Err check_role_names(Ctx *ctx, Str value) {
-    Str rest = value;
-    while (rest.p != NULL) {
-        Str role = str_trim(str_cut(&rest, ','), " ");
-        if (!str_eq_c(role, "http") && !str_eq_c(role, "relay") && !str_eq_c(role, "consume") &&
-            !str_eq_c(role, "jobs") && !str_eq_c(role, "gateway"))
-            return ctx_problem(ctx, ERR_INVALID, "ROLES",
-                               "there is no role \"%.*s\"; roles are http, relay, consume, jobs, gateway",
-                               STR_ARG(role));
-    }
-    return ERR_OK;
-}
-
 #define S(member) offsetof(Settings, member)
 #define DATABASE(env_, member, whose)                                                                                  \
     {                                                                                                                  \
@@ -56,12 +43,27 @@ const Setting SETTINGS[] = {
      .min = 1,
      .max = 16,
      .doc = "Processes that compare mirrored requests, beside the role gateway."},
+    {.env = "SHADOW_TRIALS",
+     .kind = SETTING_INT,
+     .offset = S(shadow_trials),
+     .fallback = "1",
+     .min = 0,
+     .max = 16,
+     .doc = "Processes that try mirrored writes on the contexts' databases and roll them back; 0: writes are not "
+            "mirrored."},
+    {.env = "SHADOW_MESSAGE_WAIT",
+     .kind = SETTING_DURATION_MS,
+     .offset = S(shadow_message_wait_ms),
+     .fallback = "2s",
+     .min = 10,
+     .max = 600000,
+     .doc = "How long after a mirrored write the old side's message is waited for on the broker (AMQP_URL)."},
     {.env = "SHADOW_SAMPLE",
      .kind = SETTING_TEXT,
      .offset = S(shadow_sample),
      .fallback = "100",
      .check = check_percentage,
-     .doc = "So many of a hundred reads are mirrored where the stage asks for it."},
+     .doc = "So many of a hundred reads and writes are mirrored where the stage asks for it."},
     {.env = "SHADOW_BACK",
      .kind = SETTING_BOOL,
      .offset = S(shadow_back),

@@ -11,7 +11,7 @@ typedef struct Settings {
         jobs_database_url;
     Str gateway_database_url;
     int64_t shadow_workers, shadow_queue_bytes, shadow_concurrency, shadow_rechecks, shadow_timeout_ms,
-        shadow_recheck_ms;
+        shadow_recheck_ms, shadow_trials, shadow_message_wait_ms;
     int64_t shadow_samples;
     Str shadow_sample, shadow_learn_ids, shadow_redact, canary_key, tester_secret, error_budget, gateway_record;
     bool shadow_back;

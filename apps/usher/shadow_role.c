@@ -10,12 +10,14 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "messaging/messages.h"
 #include "runtime/log.h"
 #include "usher/gateway_role.h"
 #include "usher/observe.h"
 #include "usher/shadow_settings.h"
+#include "usher/trial_role.h"
 
-enum { ROUTER_BYTES = 16 << 20, OPTIONS_BYTES = 16 << 20, KINDS_MAX = 32 };
+enum { ROUTER_BYTES = 16 << 20, OPTIONS_BYTES = 16 << 20, KINDS_MAX = 32, TYPES_MAX = 32 };
 
 /* Made before the first fork, the same in every process; NULL: there is no gateway. */
 static Board *board;
@@ -29,6 +31,9 @@ static struct {
     Gateway *sides; /* for its upstreams only */
     Shadow *shadow;
     const char *learn[KINDS_MAX + 1];
+    Upstream *trials;
+    Ear *ear;
+    const char *types[TYPES_MAX + 1];
     Arena *arena;
 } self;
 
@@ -85,6 +90,7 @@ Err shadow_role_hook(Worker *worker, Gateway *gateway) {
                              .router = router,
                              .sample_ppm = settings_ppm(settings->shadow_sample),
                              .mirror_back = settings->shadow_back,
+                             .tries = trial_role_count(settings, 1) > 0,
                              .canary_key = settings->canary_key,
                              .tester_secret = settings->tester_secret};
     TRY(redact_configure(settings->shadow_redact)); /* recordings go by it too */
@@ -129,6 +135,20 @@ static Err open_sides(Worker *worker, const Settings *settings) {
     return gateway_new(worker->loop, &options, &mistakes, &self.sides);
 }
 
+/* Without a broker messages are told and not compared: those of Postgres' transport are all our own. */
+static Err open_ear(Worker *worker, const Settings *settings) {
+    size_t n = 0;
+    Ctx ctx;
+    if (settings->amqp_url.n == 0 || settings->shadow_trials == 0)
+        return ERR_OK;
+    for (const MessageType *const *type = MESSAGES; *type != NULL; type++) {
+        ASSERT(n < TYPES_MAX);
+        self.types[n++] = (*type)->name;
+    }
+    ctx_init(&ctx, self.arena, 0);
+    return ear_new(&ctx, worker->loop, &(EarOptions){.url = settings->amqp_url, .types = self.types}, &self.ear);
+}
+
 Err shadow_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
     observe_attach(worker);
@@ -138,6 +158,8 @@ Err shadow_role_start(Worker *worker) {
     TRY(redact_configure(settings->shadow_redact));
     TRY(read_kinds(settings));
     TRY(open_sides(worker, settings));
+    TRY(trial_role_upstream(worker->loop, settings, &self.trials));
+    TRY(open_ear(worker, settings));
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"gateway", NULL}));
     ShadowOptions options = {
         .board = board,
@@ -150,7 +172,11 @@ Err shadow_role_start(Worker *worker) {
         .recheck_ms = settings->shadow_recheck_ms,
         .samples_max = settings->shadow_samples,
         .budget_ppm = settings_ppm(settings->error_budget),
-        .learn = self.learn};
+        .learn = self.learn,
+        .trials = self.trials,
+        .trial_key = trial_role_key(),
+        .ear = self.ear,
+        .message_wait_ms = settings->shadow_message_wait_ms};
     TRY(shadow_start(worker->loop, &options, &self.shadow));
     return observe_start(worker, &self.app, NULL);
 }

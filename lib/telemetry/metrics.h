@@ -73,6 +73,8 @@ typedef enum MetricBounds { BOUNDS_NONE, BOUNDS_HTTP, BOUNDS_DB, BOUNDS_MESSAGIN
       "Exchanges of which both sides' answers were compared, by outcome.")                                             \
     X(METRIC_SHADOW_SKIPPED, "usher.shadow.skipped", METRIC_COUNTER, "{exchange}", BOUNDS_NONE,                        \
       "Exchanges that were to be mirrored and were not compared, by reason.")                                          \
+    X(METRIC_SHADOW_MESSAGES, "usher.shadow.messages", METRIC_COUNTER, "{message}", BOUNDS_NONE,                       \
+      "Messages that mirrored writes would publish, against the old side's, by outcome.")                              \
     X(METRIC_LOG_DROPPED, "usher.log.dropped", METRIC_COUNTER, "{line}", BOUNDS_NONE,                                  \
       "Log lines dropped because stderr was full.")                                                                    \
     X(METRIC_SPANS_EXPORTED, "usher.spans.exported", METRIC_COUNTER, "{span}", BOUNDS_NONE,                            \
