@@ -45,7 +45,7 @@ def test_reads_are_mirrored_and_equal_ones_counted(gateway, old, new):
         assert gateway.get().json()["Price"] == 12.5
     assert gateway.request("POST", "/events", body="{}").status == 200
     wait_for(lambda: new.count(mirrored=True) >= before + 20, what="all mirrored")
-    assert new.count("POST") == 0, "writes are not mirrored"
+    assert new.count("POST") == 0, "writes are of another stage"
     assert new.count(mirrored=False) == 0, "no client was answered by the new side"
     wait_for(lambda: gateway.tally()["equal"] >= 20, what="counts")
     assert gateway.diffs()["causes"] == []

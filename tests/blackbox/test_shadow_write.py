@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 from conftest import BINARY, ROOT, wait_for
+from shadowlib import CONTEXTS, everything, kept_user
 
 RECORDINGS = [ROOT / f"contracts/http/{name}.json" for name in ("07-events-update", "08-users-crud", "12-tickets-purchase")]
 EXCEPTIONS = ROOT / "contracts/exceptions.json"
@@ -22,16 +23,6 @@ def shadow_write(server, recording, *args):
 def advanced(server, recording, *args):
     server.reset()
     return shadow_write(server, recording, "--advance", server.base, "--expect", str(EXCEPTIONS), *args)
-
-
-CONTEXTS = ("events", "users", "tickets")
-
-
-def everything(server):
-    """Each table's rows as text: a count would miss an UPDATE. Without what relay and jobs of the running server write of themselves."""
-    tables = server.sql("SELECT schemaname || '.' || relname FROM pg_stat_user_tables WHERE schemaname = ANY(%s)", list(CONTEXTS))
-    own = ("outbox", "job", "cron")
-    return {name: server.sql(f"SELECT t::text FROM {name} AS t ORDER BY 1") for (name,) in tables if not any(w in name for w in own)}
 
 
 def sequences(server):
@@ -66,7 +57,7 @@ def test_the_new_side_would_do_what_the_old_side_did(server, recording):
 
 
 def test_nothing_stays(server):
-    server.new_user("kept@example.com")
+    kept_user(server)
     before, counters = everything(server), sequences(server)
     assert "users.users" in before
     report = json.loads(shadow_write(server, USERS).stdout)
