@@ -179,8 +179,8 @@ static Err start_shadow(Worker *worker) {
     return shadow_role_start(worker);
 }
 
-/* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
-#define JOBS_WRITERS 2
+/* One connection stores ends, one is for claims under limits, one leads; jobs' own transactions go in between. */
+#define JOBS_WRITERS 3
 
 static Err start_jobs(Worker *worker) {
     listeners_close_but(NULL, 0);

@@ -217,6 +217,11 @@ DELETE FROM {schema}.job_nodes WHERE id = $1;
 INSERT INTO {schema}.job_queues (name, paused, rate_used)
 SELECT name, false, 0 FROM unnest($1::text[]) AS q (name)
     ON CONFLICT DO NOTHING;
+-- First in a transaction of a job that must not run twice at once: while it is open nobody takes the job over (they skip
+-- what is locked), and a statement that comes too late finds no row.
+-- name: jobs_hold :many
+SELECT id FROM {schema}.jobs WHERE id = $1 AND state + 0 = 2 AND node = $2 AND attempt = $3 FOR SHARE;
+
 
 -- Nothing changed: the node has been buried.
 -- name: jobs_beat :exec

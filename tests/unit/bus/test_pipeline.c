@@ -208,7 +208,7 @@ static void prune(Ctx *ctx, void *arg) {
     int *steps = arg;
     do {
         gone = 0;
-        CHECK_ERR(inbox_prune(bus.dst, "unit-queue", 3600 * 1000, &gone), ERR_OK);
+        CHECK_ERR(pg_transaction(engine_pool(bus.dst), prune_in, &gone), ERR_OK);
         ++*steps;
     } while (gone > 0);
 }
@@ -235,6 +235,10 @@ int main(void) {
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(one_queue_has_one_pipeline),
         TEST(lanes_keep_order_within_a_key),
+static CO_FN Err prune_in(PgTx *tx, void *arg) {
+    return inbox_prune(tx, bus.dst, "unit-queue", 3600 * 1000, arg);
+}
+
         TEST(who_waits_is_declared),
         TEST(redelivery_comes_after_the_immediate_attempts),
         TEST(a_rate_is_kept),
