@@ -244,8 +244,9 @@ extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages *
 
 /**
  * Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to
- * end it. It holds one writer of the engine's pool while it publishes: no consumer of the same process may share that
- * pool's only writer. The struct stays the caller's until the coroutine has ended; the same goes for Consumer.
+ * end it. It holds one writer of the engine's pool while it publishes, and a second one while there is more than a
+ * batch (with one only, its two lanes take turns): no consumer of the same process may share that pool. The struct
+ * stays the caller's until the coroutine has ended; the same goes for Consumer.
  *
  * Several may run, in any processes on any machines: each holds locks on the buckets in hand. Relay `index` of `count`
  * keeps to the buckets with bucket % count == index, and takes over those of others that nobody has served for 3 s.
