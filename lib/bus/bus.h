@@ -158,7 +158,7 @@ typedef struct Pipeline Pipeline;
 /** A message that was put aside. Texts are in the arena of who asked. */
 typedef struct DeadLetter {
     Str handle; /* the transport's own: names it to retry and discard */
-    Str queue;
+    Str queue;  /* where it lies */
     Str message_id, type;
     Str reason;  /* in words: what messages are grouped by */
     Str died_at; /* as text: transports differ in what they know */
@@ -318,7 +318,8 @@ struct Pipeline {
     int64_t rate_per_s;          /* messages; 0: no limit */
     const int64_t *retry_ms;     /* DELAYS before attempts 2, 3 …; NULL: 500, 1000 (recorded: at 0, 0.5, 1.5 s) */
     const int64_t *redeliver_ms; /* DELAYS before attempts after those; NULL: none */
-    const char *dead_letter;     /* queue for dead letters; NULL: the transport's habit (bus.dead, <queue>_error) */
+    const char *dead_letter;     /* where dead letters lie: a queue of this name, or in bus.dead under it; NULL: the
+                                    transport's habit (<queue>_error, under the queue's own name) */
 };
 /** Appends one sentence per mistake: what, where, what to do. Returns how many. */
 size_t pipeline_verify(const Pipeline *pipelines, Buf *mistakes);
