@@ -228,7 +228,7 @@ typedef struct TransportAmqpOptions {
     Str url;                 /* amqp[s]://…, see amqp/url.h */
     Str name;                /* connection name, for the broker's tools */
     const Binding *bindings; /* the endpoints that are ours: an exchange and a queue of each name, bound to the types */
-    int prefetch;            /* deliveries in hand per queue; 0: 512 */
+    int prefetch;            /* deliveries in hand per queue; 0: 1500 */
     bool exclusive;          /* one consumer of a queue over all processes; the others stand by */
     bool quorum;             /* queues are declared as quorum queues; existing classic ones then differ */
 } TransportAmqpOptions;
@@ -310,7 +310,7 @@ struct Pipeline {
     const char *doc;
     const Binding *bindings;           /* the table in which its rows are; those of other queues are passed over */
     const Subscription *subscriptions; /* ended by type == NULL */
-    size_t prefetch;                   /* messages a broker may send ahead; 0: 2 × batch */
+    size_t prefetch;                   /* messages a broker may send ahead; 0: the transport's */
     int concurrency;                   /* sets that run side by side, each on a writer of the engine's pool; 0: 1 */
     size_t batch;                      /* messages in a batch; 0: 500 */
     int64_t batch_ms;                  /* how long a batch that is not full may wait for more; 0: not at all */

@@ -233,7 +233,7 @@ def test_connections_that_are_cut_come_back(usher, vhost, broker):
     assert len(usher.tickets(event)) == 15
     consuming(vhost, usher)
     prefetch = json.loads(broker.ctl("list_consumers", "-p", vhost.name, "queue_name", "prefetch_count", "--formatter", "json"))
-    assert {r["prefetch_count"] for r in prefetch if not r["queue_name"].startswith("tap")} == {512}
+    assert {r["prefetch_count"] for r in prefetch if not r["queue_name"].startswith("tap")} == {1500}
 
 
 def test_a_blocked_broker_delays_and_loses_nothing(usher, vhost, broker):
