@@ -308,6 +308,36 @@ def test_quorum_queues_and_a_queue_of_its_own(usher, broker):
     vhost.close()
 
 
+def test_what_dies_in_a_quorum_queue_lies_in_a_quorum_queue(broker):
+    """Its _error is declared like it. Looking counts as a delivery there, and loses nothing however often."""
+    vhost = Vhost(broker)
+    env = {"AMQP_URL": vhost.url, "AMQP_QUEUES": "event", "AMQP_QUEUE_TYPE": "quorum"}
+    with Usher(env=env) as other:
+        consuming(vhost, other, ["event"])
+
+        def dead(*args):
+            return json.loads(other.cli("bus", "dead", *args, "--json", env=env, check=0).stdout)
+        bad = [envelope(EVENT, event_message(venue=42)) for _ in range(3)]
+        for said in [*bad, "no JSON"]:
+            vhost.put(EVENT, said)
+        wait_for(lambda: vhost.exists("event_error") and vhost.depth("event_error") == 4, 60, "four dead letters")
+        vhost.put(EVENT, envelope(EVENT, good := event_message()))
+        wait_for(lambda: tickets(other, good["id"])[0] == 15, 60, "those behind to go on")
+        types = {r["name"]: r["type"] for r in vhost.listing("queues", "name", "type")}
+        assert types["event"] == types["event_error"] == "quorum"
+        groups = dead("list")
+        assert sorted(g["count"] for g in groups) == [1, 3]
+        for _ in range(25):
+            assert dead("list") == groups
+        assert json.loads(dead("show", next(g["first"] for g in groups if g["count"] == 3))[0]["body"]) == bad[0]
+        reason = next(g["reason"] for g in groups if g["count"] == 3)
+        assert dead("retry", "--all", "--reason", reason) == {"retried": 3}
+        wait_for(lambda: vhost.depth("event_error") == 4, 60, "them to die again")
+        assert dead("discard", "--all") == {"discarded": 4}
+        assert dead("list") == [] and vhost.depth("event") == 0
+    vhost.close()
+
+
 @pytest.mark.parametrize("name, value, words", [
     ("AMQP_URL", "http://x", "it is written amqp://"),
     ("AMQP_URL", "amqp://x?hartbeat=1", "unknown parameter hartbeat"),
