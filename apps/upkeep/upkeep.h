@@ -28,8 +28,8 @@ void upkeep_keep_inbox(int64_t keep_ms);
 #define UPKEEP_KIND(...)                                                                                               \
     { .queue = JOBS_UPKEEP_QUEUE, .priority = JOB_LOW, .attempts = 3, .unique = {.on = true}, __VA_ARGS__ }
 
-/** One bounded step of deleting, in a transaction that holds the job; *ret_gone says how many went, 0 when there are none
- *  left. */
+/** One bounded step of deleting, in a transaction that holds the job; *ret_gone says how many went, 0 when there are
+ *  none left. */
 typedef CO_FN Err (*UpkeepStep)(PgTx *tx, Job *job, int64_t *ret_gone);
 /** What a kind's `run` does: a step after the other until one finds nothing. The result says how many. Suspends. */
 CO_FN JobVerdict upkeep_steps(Job *job, UpkeepStep step);

@@ -279,8 +279,8 @@ CO_FN Err outbox_keeper_mark(Engine *engine) MUST_USE;
 /** Whether somebody said so within OUTBOX_KEEPER_MS. Suspends. */
 CO_FN Err outbox_is_kept(Engine *engine, bool *ret) MUST_USE;
 #define OUTBOX_KEEPER_MS 150000
-/** In a transaction, one bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by this consumer
- *  (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
+/** In a transaction, one bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by
+ *  this consumer (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
 CO_FN Err inbox_prune(PgTx *tx, Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) MUST_USE;
 
 /* --- pipelines ---------------------------------------------------------------------------------------------------- */

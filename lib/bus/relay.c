@@ -13,8 +13,8 @@
  * A batch is a read, a publication and a mark, one after the other, and while one of them is under way the others rest.
  * So a relay that finds more than a batch shares its buckets out among two lanes: one's batch is read and marked while
  * the other's is with the transport. Nothing else tells lanes from two relays, so nothing new can go wrong with order.
- * Rejected: publishing the next batch of the same buckets before the former is confirmed. When that one then fails, what
- * followed it has arrived first.
+ * Rejected: publishing the next batch of the same buckets before the former is confirmed. When that one then fails,
+ * what followed it has arrived first.
  *
  * Logical decoding would spare the table, and would tie us to a replication slot that fills the disk when nobody reads
  * (README.md).
