@@ -97,6 +97,5 @@ docs: $(B)/usher ## renew what is made from tables: man page, completion, quirks
 .PHONY: docs
 
 bench: packages ## every case beside its peers, in turns; writes bench/results and docs/performance.md
-	@bench/install-peers
 	@bench/run $(BENCH)
 .PHONY: bench

@@ -1,7 +1,7 @@
 /*
  * jobs_bench.c - how many jobs one worker inserts and runs, and how soon a job starts.
  *
- *   jobs_bench insert N             N jobs, 1000 a statement
+ *   jobs_bench insert N             N jobs, 10000 a statement, as many as the peers take
  *   jobs_bench run N [keep]         inserts N, then measures running them: rows go with their completion, or are kept
  *   jobs_bench start N              light load: one job every 10 ms; from before its insert to the start of its run
  *
@@ -14,7 +14,7 @@
 
 #include "jobs/jobs.h"
 
-enum { BATCH = 1000, LIGHT_MS = 10, LIMIT = 1000 };
+enum { BATCH = 10000, LIGHT_MS = 10, LIMIT = 1000 };
 
 typedef struct Nothing {
     int64_t n;
@@ -172,7 +172,7 @@ int main(int argc, char **argv) {
     int64_t n = strtoll(argv[2], NULL, 10);
     CoFn what = strcmp(argv[1], "insert") == 0 ? inserting : strcmp(argv[1], "run") == 0 ? running : starting;
     self.keep = argc > 3;
-    PgConfig config = {.url = str_c(getenv("DATABASE_URL")), .application_name = STR("bench"), .writers = 2};
+    PgConfig config = {.url = str_c(getenv("DATABASE_URL")), .application_name = STR("bench"), .writers = 3};
     must(loop_new(&self.loop), "loop");
     must(pg_pool_new(self.loop, &config, &self.pool), "pool");
     must(engine_new(self.loop, &JOBS_CONTEXT, self.pool, &self.engine), "engine");

@@ -63,7 +63,7 @@ class Jobs(cases.Case):
     counted = True
     bars = tuple((what, f"usher, {side}", f"{peer}, {side}", 1.5)
                  for side, what in (("insert", "inserting"), ("run", "running")) for peer in ("graphile-worker", "pg-boss"))
-    telling = "Inserted 1,000 a statement here, 10,000 there; run by one worker process each. CPU each is the worker's; Postgres' is " \
+    telling = "Inserted 10,000 a statement; run by one worker process each. CPU each is the worker's; Postgres' is " \
               "that of the whole side, with `run` also of the inserting before it. The bar is against the faster peer. `kept`: " \
               "rows of ended jobs stay as history, as pg-boss's do; graphile-worker deletes them, as usher's other side does."
 

@@ -8,6 +8,7 @@
  */
 #include "core_tickets/message_actions.h"
 
+#include "base/map.h"
 #include "core_tickets/message_rules.h"
 #include "core_tickets_queries.h"
 
@@ -164,28 +165,34 @@ CO_FN Err events_take_release(PgTx *tx, Set *set) {
     return ERR_OK;
 }
 
-static bool user_is_superseded(const Set *set, size_t i) {
-    const UserUpserted *message = set->members[i]->input;
-    for (size_t j = i + 1; j < set->n; j++)
-        if (set->members[j]->outcome == ERR_OK &&
-            id_eq(((const UserUpserted *)set->members[j]->input)->id, message->id))
-            return true;
-    return false;
+/* Of several good messages about one user the last counts: it stands in the map. */
+static Err last_of_each_user(const Set *set, Map **ret) {
+    *ret = map_new(set->ctx->arena, set->n);
+    if (*ret == NULL)
+        return ERR_NO_MEMORY;
+    for (size_t i = 0; i < set->n; i++) {
+        const UserUpserted *message = set->members[i]->input;
+        if (set->members[i]->outcome == ERR_OK)
+            TRY(map_put(*ret, (Str){(const char *)message->id.bytes, sizeof message->id.bytes}, set->members[i], NULL));
+    }
+    return ERR_OK;
 }
 
 CO_FN Err users_take_message(PgTx *tx, Set *set) {
     static const char *const written[] = {"id", "full_name", "email", NULL};
     TicketsUser *users = ARENA_ARRAY(set->ctx->arena, TicketsUser, set->n);
     const void **rows = ARENA_ARRAY(set->ctx->arena, const void *, set->n);
+    Map *last;
     if (users == NULL || rows == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < set->n; i++)
         set->members[i]->outcome = user_message_check(set->members[i]->ctx, set->members[i]->input);
+    TRY(last_of_each_user(set, &last));
     size_t n = 0;
-    for (size_t i = 0; i < set->n; i++) {
-        const UserUpserted *message = set->members[i]->input;
-        if (set->members[i]->outcome != ERR_OK || user_is_superseded(set, i))
-            continue;
+    Str key;
+    void *member;
+    for (size_t at = 0; map_next(last, &at, &key, &member);) {
+        const UserUpserted *message = ((const Member *)member)->input;
         users[n] = (TicketsUser){.id = message->id, .full_name = message->full_name, .email = message->email};
         rows[n] = &users[n];
         n++;

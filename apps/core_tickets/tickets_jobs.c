@@ -7,19 +7,17 @@
 
 /* Every reader compares until_at; what has run out only takes room. An hour on top, for whoever looks into a
  * quarrel. */
-static CO_FN JobVerdict prune_reservations(Job *job) {
-    return upkeep_delete(job, SQL_RESERVATIONS_PRUNE);
+static CO_FN Err delete_reservations(PgTx *tx, Job *job, int64_t *ret_gone) {
+    return upkeep_delete(tx, job, SQL_RESERVATIONS_PRUNE, ret_gone);
 }
 
-static const JobKind RESERVATIONS_PRUNE = {
-    .name = "reservations_prune",
-    .doc = "Forget holds that ran out an hour ago.",
-    .queue = JOBS_UPKEEP_QUEUE,
-    .priority = JOB_LOW,
-    .run = prune_reservations,
-    .attempts = 3,
-    .unique = {.on = true},
-};
+static CO_FN JobVerdict prune_reservations(Job *job) {
+    return upkeep_steps(job, delete_reservations);
+}
+
+static const JobKind RESERVATIONS_PRUNE =
+    UPKEEP_KIND(.name = "reservations_prune", .doc = "Forget holds that ran out an hour ago.",
+                .run = prune_reservations);
 
 static const JobKind *const kinds[] = {&JOBS_PRUNE, &KEYS_PRUNE, &INBOX_PRUNE, &RESERVATIONS_PRUNE, NULL};
 

@@ -25,36 +25,56 @@ static JobVerdict tell_gone(Job *job, int64_t gone) {
     return JOB_DONE;
 }
 
-CO_FN JobVerdict upkeep_delete(Job *job, const Statement *statement) {
-    PgParams params;
-    PgResult result;
+typedef struct Stepping {
+    Job *job;
+    UpkeepStep step;
+    int64_t gone; /* in this step */
+} Stepping;
+
+CO_FN static Err step_in(PgTx *tx, void *arg) {
+    Stepping *stepping = arg;
+    TRY(job_hold_in(tx, stepping->job));
+    return stepping->step(tx, stepping->job, &stepping->gone);
+}
+
+CO_FN JobVerdict upkeep_steps(Job *job, UpkeepStep step) {
+    Stepping stepping = {.job = job, .step = step};
     int64_t gone = 0;
     do {
-        pg_params_init(&params, job->ctx->arena);
-        pg_add_i32(&params, BATCH);
-        Err err = pg_query(engine_pool(job->engine), statement, &params, &result);
+        Err err = pg_transaction(engine_pool(job->engine), step_in, &stepping);
         if (err != ERR_OK)
             return job_verdict(job, err);
-        gone += result.affected;
-    } while (result.affected == BATCH);
+        gone += stepping.gone;
+    } while (stepping.gone > 0);
     return tell_gone(job, gone);
+}
+
+CO_FN Err upkeep_delete(PgTx *tx, Job *job, const Statement *statement, int64_t *ret_gone) {
+    PgParams params;
+    PgResult result;
+    pg_params_init(&params, job->ctx->arena);
+    pg_add_i32(&params, BATCH);
+    TRY(pg_tx_query_commit(tx, statement, &params, &result));
+    *ret_gone = result.affected;
+    return ERR_OK;
+}
+
+CO_FN static Err delete_keys(PgTx *tx, Job *job, int64_t *ret_gone) {
+    const Statement *statement;
+    TRY(engine_statement(job->engine, "upkeep_keys", KEYS_SQL, true, &statement));
+    return upkeep_delete(tx, job, statement, ret_gone);
 }
 
 CO_FN static JobVerdict run_keys(Job *job) {
-    const Statement *statement;
-    Err err = engine_statement(job->engine, "upkeep_keys", KEYS_SQL, true, &statement);
-    return err == ERR_OK ? upkeep_delete(job, statement) : job_verdict(job, err);
+    return upkeep_steps(job, delete_keys);
+}
+
+CO_FN static Err delete_inbox(PgTx *tx, Job *job, int64_t *ret_gone) {
+    return inbox_prune(tx, job->engine, NULL, inbox_keep_ms, ret_gone);
 }
 
 CO_FN static JobVerdict run_inbox(Job *job) {
-    int64_t gone = 0, step = 0;
-    do {
-        Err err = inbox_prune(job->engine, NULL, inbox_keep_ms, &step);
-        if (err != ERR_OK)
-            return job_verdict(job, err);
-        gone += step;
-    } while (step > 0);
-    return tell_gone(job, gone);
+    return upkeep_steps(job, delete_inbox);
 }
 
 /* The mark first: a relay need not begin what we are about to do. A busy outbox is looked at again before the next
@@ -72,33 +92,12 @@ CO_FN static JobVerdict run_outbox(Job *job) {
     return emptied > 0 ? job_snooze(job, OUTBOX_AGAIN_MS) : tell_gone(job, 0);
 }
 
-const JobKind OUTBOX_ROTATE = {
-    .name = "outbox_rotate",
-    .doc = "Empty the slots of the outbox whose messages are all published.",
-    .queue = JOBS_UPKEEP_QUEUE,
-    .priority = JOB_LOW,
-    .run = run_outbox,
-    .attempts = 3,
-    .unique = {.on = true},
-    .keep_ms = OUTBOX_KEEP_MS,
-};
-
-const JobKind KEYS_PRUNE = {
-    .name = "keys_prune",
-    .doc = "Forget answers kept under idempotency keys, a day after they were given.",
-    .queue = JOBS_UPKEEP_QUEUE,
-    .priority = JOB_LOW,
-    .run = run_keys,
-    .attempts = 3,
-    .unique = {.on = true},
-};
-
-const JobKind INBOX_PRUNE = {
-    .name = "inbox_prune",
-    .doc = "Forget ids of messages that had their effect longer ago than INBOX_KEEP.",
-    .queue = JOBS_UPKEEP_QUEUE,
-    .priority = JOB_LOW,
-    .run = run_inbox,
-    .attempts = 3,
-    .unique = {.on = true},
-};
+const JobKind OUTBOX_ROTATE =
+    UPKEEP_KIND(.name = "outbox_rotate", .doc = "Empty the slots of the outbox whose messages are all published.",
+                .run = run_outbox, .keep_ms = OUTBOX_KEEP_MS);
+const JobKind KEYS_PRUNE =
+    UPKEEP_KIND(.name = "keys_prune", .doc = "Forget answers kept under idempotency keys, a day after they were given.",
+                .run = run_keys);
+const JobKind INBOX_PRUNE =
+    UPKEEP_KIND(.name = "inbox_prune",
+                .doc = "Forget ids of messages that had their effect longer ago than INBOX_KEEP.", .run = run_inbox);

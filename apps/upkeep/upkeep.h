@@ -24,6 +24,14 @@ void upkeep_keep_inbox(int64_t keep_ms);
 #define UPKEEP_QUEUE                                                                                                   \
     { .name = JOBS_UPKEEP_QUEUE, .doc = "The engine's own work.", .limit = 1, .limit_global = 1 }
 
-/** Deletes a batch after the other until a batch is not full: `statement` takes a limit as $1. For a context's own
- *  upkeep. The result says how many. Suspends. */
-CO_FN JobVerdict upkeep_delete(Job *job, const Statement *statement);
+/** A kind of upkeep, in that queue: `static const JobKind X = UPKEEP_KIND(.name = …, .doc = …, .run = …)`. */
+#define UPKEEP_KIND(...)                                                                                               \
+    { .queue = JOBS_UPKEEP_QUEUE, .priority = JOB_LOW, .attempts = 3, .unique = {.on = true}, __VA_ARGS__ }
+
+/** One bounded step of deleting, in a transaction that holds the job; *ret_gone says how many went, 0 when there are
+ *  none left. */
+typedef CO_FN Err (*UpkeepStep)(PgTx *tx, Job *job, int64_t *ret_gone);
+/** What a kind's `run` does: a step after the other until one finds nothing. The result says how many. Suspends. */
+CO_FN JobVerdict upkeep_steps(Job *job, UpkeepStep step);
+/** A step by a statement that takes a limit as $1, with its commit. Suspends. */
+CO_FN Err upkeep_delete(PgTx *tx, Job *job, const Statement *statement, int64_t *ret_gone) MUST_USE;

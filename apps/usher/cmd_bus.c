@@ -7,6 +7,7 @@
  * dead, or has the id that it had, and the inbox knows ids that have had their effect.
  */
 #include "base/map.h"
+#include "usher/amqp.h"
 #include "usher/app.h"
 #include "usher/cmd.h"
 #include "json/json.h"
@@ -29,6 +30,7 @@ typedef struct BusCall {
     const Settings *settings;
     Loop *loop;
     App app;
+    Pipeline pipelines[CONSUMED_QUEUES_MAX];
     Buf out;
     JsonWriter *json; /* NULL: words */
     bool more;        /* there are more letters than were looked at */
@@ -330,12 +332,22 @@ CO_FN static void bus_main(Ctx *ctx, void *arg) {
     loop_stop(bus->loop);
 }
 
+/* The transport hears of the pipelines: they say where their dead lie. */
+static Err open_bus(BusCall *bus) {
+    TRY(app_open(&bus->app, bus->loop, bus->settings, NULL));
+    const Transport *transport = bus->app.transport;
+    size_t n = app_pipelines(&bus->app, bus->pipelines);
+    for (size_t i = 0; i < n; i++)
+        TRY(transport->ops->declare(bus->app.transport, &bus->pipelines[i]));
+    return ERR_OK;
+}
+
 static Err run_in_loop(BusCall *bus) {
     CoOptions options = {.name = "bus",
                          .deadline_ms = clock_mono_ms() + BUS_DEADLINE_MS,
                          .arena_limit_bytes = (size_t)512 * 1024 * 1024};
     TRY(loop_new(&bus->loop));
-    Err err = app_open(&bus->app, bus->loop, bus->settings, NULL);
+    Err err = open_bus(bus);
     if (err == ERR_OK)
         err = co_spawn(bus->loop, bus_main, bus, &options, NULL);
     if (err == ERR_OK) {

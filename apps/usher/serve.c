@@ -136,16 +136,32 @@ static void drain_http(Worker *worker) {
         http_server_drain(self.server, http_drained, worker);
 }
 
+/* One for each lane of a relay. */
+#define RELAY_WRITERS 2
+
+static bool has_outbox(const Context *context) {
+    for (const Resource *const *resource = context->resources; *resource != NULL; resource++)
+        if (strcmp((*resource)->name, "outbox") == 0)
+            return true;
+    return false;
+}
+
+static Err open_outboxes(Worker *worker) {
+    const char *names[CONTEXTS_MAX + 2] = {"bus"};
+    size_t n = 1;
+    for (size_t i = 0; CONTEXTS[i] != NULL; i++)
+        if (has_outbox(CONTEXTS[i]))
+            names[n++] = CONTEXTS[i]->name;
+    return app_open_wide(&self.app, worker->loop, worker->settings, names, RELAY_WRITERS);
+}
+
 static Err start_relay(Worker *worker) {
     const Settings *settings = worker->settings;
     listeners_close_but(NULL, 0);
     observe_attach(worker);
-    TRY(app_open(&self.app, worker->loop, settings, NULL));
+    TRY(open_outboxes(worker));
     for (size_t i = 0; CONTEXTS[i] != NULL; i++) {
-        bool has_outbox = false;
-        for (const Resource *const *resource = CONTEXTS[i]->resources; *resource != NULL; resource++)
-            has_outbox = has_outbox || strcmp((*resource)->name, "outbox") == 0;
-        if (!has_outbox)
+        if (!has_outbox(CONTEXTS[i]))
             continue;
         Relay *relay = &self.relays[self.n_loops];
         *relay = (Relay){.engine = self.app.engines[i],
@@ -187,8 +203,8 @@ static Err reload_trial(Worker *worker) {
     return trial_server_reload();
 }
 
-/* One connection stores ends, one is for claims under limits and for jobs' own transactions. */
-#define JOBS_WRITERS 2
+/* One connection stores ends, one is for claims under limits, one leads; jobs' own transactions go in between. */
+#define JOBS_WRITERS 3
 
 static Err start_jobs(Worker *worker) {
     listeners_close_but(NULL, 0);

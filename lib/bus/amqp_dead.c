@@ -259,6 +259,14 @@ CO_FN static Err publish_fault(AmqpChannel *channel, const Fault *fault, uint64_
     return amqp_publish(channel, &message, ret);
 }
 
+const char *amqp_dead_queue(const AmqpInbox *inbox, bool skipped, char *name, size_t room) {
+    const char *own = inbox->pipeline == NULL ? NULL : inbox->pipeline->dead_letter;
+    if (own != NULL && !skipped)
+        return own;
+    snprintf(name, room, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
+    return name;
+}
+
 /* --- both --------------------------------------------------------------------------------------------------------- */
 
 CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held *held, Str reason, uint64_t *ret) {
@@ -268,15 +276,11 @@ CO_FN static Err publish_dead(AmqpInbox *inbox, AmqpChannel *channel, const Held
     uint64_t announced;
     bool skipped = held->read && held->envelope.skipped;
     TRY(fault_of(inbox, held, reason, &fault));
-    const char *own = inbox->pipeline == NULL ? NULL : inbox->pipeline->dead_letter;
-    if (own != NULL && !skipped)
-        snprintf(name, sizeof name, "%s", own);
-    else
-        snprintf(name, sizeof name, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
-    TRY(amqp_declare_once(t, channel, name, true, NULL));
+    const char *queue = amqp_dead_queue(inbox, skipped, name, sizeof name);
+    TRY(amqp_declare_once(t, channel, queue, true, NULL));
     if (!skipped && held->fault_address.p == NULL) /* recorded: with a faultAddress nothing is published to the type */
         TRY(publish_fault(channel, &fault, &announced));
-    return publish_copy(channel, &fault, name, ret);
+    return publish_copy(channel, &fault, queue, ret);
 }
 
 CO_FN static Err bury(AmqpInbox *inbox, Held *const *dead, const Str *reasons, size_t n) {

@@ -8,8 +8,6 @@
  *
  * Nothing is declared here: a queue that is not there has no letters, and into one that is not there none is put.
  */
-#include <stdio.h>
-
 #include "bus/amqp_desk.h"
 
 /* --- the desk's channel ------------------------------------------------------------------------------------------- */
@@ -64,9 +62,8 @@ CO_FN Err amqp_desk_status(Transport *transport, QueueState **ret, size_t *ret_n
     for (size_t i = 0; i < t->n_inboxes; i++) {
         char name[AMQP_NAME_MAX + 1];
         queues[i] = (QueueState){.name = str_c(t->inboxes[i].queue), .oldest_ms = -1};
-        snprintf(name, sizeof name, "%s_error", t->inboxes[i].queue);
         TRY(count_waiting(t, t->inboxes[i].queue, &queues[i].waiting));
-        TRY(count_waiting(t, name, &queues[i].dead));
+        TRY(count_waiting(t, amqp_dead_queue(&t->inboxes[i], false, name, sizeof name), &queues[i].dead));
         queues[i].waiting = MAX_OF(queues[i].waiting, 0);
         queues[i].dead = MAX_OF(queues[i].dead, 0);
     }
@@ -130,14 +127,6 @@ CO_FN Err amqp_walk(Walk *walk, int64_t *ret_left) {
         return put_back(walk, ret_left);
     amqp_channel_restart(walk->channel);
     return err;
-}
-
-const char *amqp_dead_queue(const AmqpInbox *inbox, bool skipped, char *name, size_t room) {
-    const char *own = inbox->pipeline == NULL ? NULL : inbox->pipeline->dead_letter;
-    if (own != NULL && !skipped)
-        return own;
-    snprintf(name, room, "%s_%s", inbox->queue, skipped ? "skipped" : "error");
-    return name;
 }
 
 /* --- list --------------------------------------------------------------------------------------------------------- */

@@ -45,8 +45,6 @@ typedef struct Walk {
 /** Takes all of walk->queue in hand, as far as walk->full lets it, and gives back what was not acknowledged. *ret_left:
  *  what is in it afterwards. A queue that is not there is an empty one. Suspends. */
 CO_FN Err amqp_walk(Walk *walk, int64_t *ret_left) MUST_USE;
-/** The name of a queue's dead letters, or of what was skipped there; may be written into name. */
-const char *amqp_dead_queue(const AmqpInbox *inbox, bool skipped, char *name, size_t room);
 
 /* --- amqp_move.c --- */
 CO_FN Err amqp_dead_retry(Transport *transport, const DeadLetter *letters, size_t n, size_t *ret_n) MUST_USE;

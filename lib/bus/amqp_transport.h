@@ -93,6 +93,8 @@ CO_FN Err amqp_consume_queue(Transport *transport, const char *queue, size_t mos
 void amqp_inboxes_free(AmqpTransport *t);
 
 /* --- amqp_dead.c --- */
+/** The name of a queue's dead letters, or of what was skipped there; may be written into name. */
+const char *amqp_dead_queue(const AmqpInbox *inbox, bool skipped, char *name, size_t room);
 /** Puts each where it belongs and waits until the broker has them all; only then may they be acknowledged. */
 CO_FN Err amqp_bury(AmqpInbox *inbox, Held *const *dead, const Str *reasons, size_t n) MUST_USE;
 /** A message's own headers, without those that a burial or the publisher's client put there. */

@@ -9,6 +9,7 @@
  * Where a pipeline declares concurrency, keys are dealt into lanes: coroutines that run sets of their own, each on a
  * writer of its own. A key stays in one lane, so that nothing is said about order between lanes, and nothing needs to.
  */
+#include "base/map.h"
 #include "bus/delivery.h"
 
 /* --- one set ------------------------------------------------------------------------------------------------------ */
@@ -19,18 +20,30 @@ static int lane_of(const Batch *b, size_t i) {
     return b->envelopes[i].aggregate.bytes[15] % lanes;
 }
 
-/* Whose turn comes after whose, once a batch. */
-static void link_keys(Batch *b) {
+/* Notes delivery i as the latest of `id`; a later `before` than *before replaces that. */
+static Err link_by(Batch *b, Map *map, const Id *id, size_t i, size_t *before) {
+    void *old;
+    TRY(map_put(map, (Str){(const char *)id->bytes, sizeof id->bytes}, &b->deliveries[i], &old));
+    if (old != NULL)
+        *before = MAX_OF(*before, (size_t)((Delivery *)old - b->deliveries) + 1);
+    return ERR_OK;
+}
+
+/* Whose turn comes after whose, once a batch: says of each what delivery_same_key says of two. */
+static Err link_keys(Batch *b) {
+    PartitionBy by = b->consumer->pipeline->partition;
+    Map *ids = map_new(b->ctx->arena, b->n), *aggregates = map_new(b->ctx->arena, b->n);
+    if (ids == NULL || aggregates == NULL)
+        return ERR_NO_MEMORY;
     for (size_t i = 0; i < b->n; i++) {
-        size_t j = i;
-        while (j > 0 && !delivery_same_key(b, j - 1, i))
-            j--;
-        b->deliveries[i].before = j;
-        if (j > 0)
-            b->deliveries[i].lane = b->deliveries[j - 1].lane;
-        else
-            b->deliveries[i].lane = lane_of(b, i);
+        size_t before = by == PARTITION_QUEUE ? i : 0;
+        TRY(link_by(b, ids, &b->envelopes[i].message_id, i, &before));
+        if (by == PARTITION_AGGREGATE)
+            TRY(link_by(b, aggregates, &b->envelopes[i].aggregate, i, &before));
+        b->deliveries[i].before = before;
+        b->deliveries[i].lane = before > 0 ? b->deliveries[before - 1].lane : lane_of(b, i);
     }
+    return ERR_OK;
 }
 
 /* An earlier one of its key that is not decided keeps a message out of this set. Links over decided ones are cut
@@ -214,6 +227,6 @@ CO_FN static Err run_lanes(Batch *b, int lanes) {
 
 CO_FN Err batch_run(Batch *b) {
     int lanes = MAX_OF(b->consumer->pipeline->concurrency, 1);
-    link_keys(b);
+    TRY(link_keys(b));
     return lanes == 1 ? run_lane(b, 0) : run_lanes(b, lanes);
 }

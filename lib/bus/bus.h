@@ -158,7 +158,7 @@ typedef struct Pipeline Pipeline;
 /** A message that was put aside. Texts are in the arena of who asked. */
 typedef struct DeadLetter {
     Str handle; /* the transport's own: names it to retry and discard */
-    Str queue;
+    Str queue;  /* where it lies */
     Str message_id, type;
     Str reason;  /* in words: what messages are grouped by */
     Str died_at; /* as text: transports differ in what they know */
@@ -228,7 +228,7 @@ typedef struct TransportAmqpOptions {
     Str url;                 /* amqp[s]://…, see amqp/url.h */
     Str name;                /* connection name, for the broker's tools */
     const Binding *bindings; /* the endpoints that are ours: an exchange and a queue of each name, bound to the types */
-    int prefetch;            /* deliveries in hand per queue; 0: 512 */
+    int prefetch;            /* deliveries in hand per queue; 0: 1500 */
     bool exclusive;          /* one consumer of a queue over all processes; the others stand by */
     bool quorum;             /* queues are declared as quorum queues; existing classic ones then differ */
 } TransportAmqpOptions;
@@ -244,8 +244,9 @@ extern const Context BUS_CONTEXT; /* schema bus: queue messages, dead messages *
 
 /**
  * Publishes the outbox of one context for ever: woken by NOTIFY, polling every poll_ms besides. Cancel its coroutine to
- * end it. It holds one writer of the engine's pool while it publishes: no consumer of the same process may share that
- * pool's only writer. The struct stays the caller's until the coroutine has ended; the same goes for Consumer.
+ * end it. It holds one writer of the engine's pool while it publishes, and a second one while there is more than a
+ * batch (with one only, its two lanes take turns): no consumer of the same process may share that pool. The struct
+ * stays the caller's until the coroutine has ended; the same goes for Consumer.
  *
  * Several may run, in any processes on any machines: each holds locks on the buckets in hand. Relay `index` of `count`
  * keeps to the buckets with bucket % count == index, and takes over those of others that nobody has served for 3 s.
@@ -278,9 +279,9 @@ CO_FN Err outbox_keeper_mark(Engine *engine) MUST_USE;
 /** Whether somebody said so within OUTBOX_KEEPER_MS. Suspends. */
 CO_FN Err outbox_is_kept(Engine *engine, bool *ret) MUST_USE;
 #define OUTBOX_KEEPER_MS 150000
-/** One bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by this consumer
- *  (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
-CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) MUST_USE;
+/** In a transaction, one bounded step (5000 rows) of forgetting ids that the inbox has known for longer than keep_ms by
+ *  this consumer (its queue's name; NULL: by any). *ret_gone: how many; 0 when there are none left. Suspends. */
+CO_FN Err inbox_prune(PgTx *tx, Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) MUST_USE;
 
 /* --- pipelines ---------------------------------------------------------------------------------------------------- */
 
@@ -309,7 +310,7 @@ struct Pipeline {
     const char *doc;
     const Binding *bindings;           /* the table in which its rows are; those of other queues are passed over */
     const Subscription *subscriptions; /* ended by type == NULL */
-    size_t prefetch;                   /* messages a broker may send ahead; 0: 2 × batch */
+    size_t prefetch;                   /* messages a broker may send ahead; 0: the transport's */
     int concurrency;                   /* sets that run side by side, each on a writer of the engine's pool; 0: 1 */
     size_t batch;                      /* messages in a batch; 0: 500 */
     int64_t batch_ms;                  /* how long a batch that is not full may wait for more; 0: not at all */
@@ -317,7 +318,8 @@ struct Pipeline {
     int64_t rate_per_s;          /* messages; 0: no limit */
     const int64_t *retry_ms;     /* DELAYS before attempts 2, 3 …; NULL: 500, 1000 (recorded: at 0, 0.5, 1.5 s) */
     const int64_t *redeliver_ms; /* DELAYS before attempts after those; NULL: none */
-    const char *dead_letter;     /* queue for dead letters; NULL: the transport's habit (bus.dead, <queue>_error) */
+    const char *dead_letter;     /* where dead letters lie: a queue of this name, or in bus.dead under it; NULL: the
+                                    transport's habit (<queue>_error, under the queue's own name) */
 };
 /** Appends one sentence per mistake: what, where, what to do. Returns how many. */
 size_t pipeline_verify(const Pipeline *pipelines, Buf *mistakes);

@@ -20,17 +20,21 @@ static void log_step(Ctx *ctx, const char *event, const char *name, Err err, Err
     *last = err;
 }
 
+void loop_step_begin(Ctx *ctx) {
+    arena_reset(ctx->arena);
+    ctx->problem = (Problem){0};
+    ctx->deadline_ms = 0;
+    trace_new(&ctx->trace);
+    ctx->trace.flags = 0; /* looking for work is no trace: the messages bring theirs */
+    ctx->batch = NULL;
+    ctx->now = clock_now();
+}
+
 CO_FN void loop_steps(Ctx *ctx, const char *event, const char *name, LoopStep step, void *data) {
     Err last = ERR_OK;
     int64_t backoff_ms = BACKOFF_MIN_MS;
     while (!co_is_cancelled()) {
-        arena_reset(ctx->arena);
-        ctx->problem = (Problem){0};
-        ctx->deadline_ms = 0;
-        trace_new(&ctx->trace);
-        ctx->trace.flags = 0; /* looking for work is no trace: the messages bring theirs */
-        ctx->batch = NULL;
-        ctx->now = clock_now();
+        loop_step_begin(ctx);
         Err err = step(ctx, data);
         ctx->deadline_ms = 0;
         if (co_is_cancelled())

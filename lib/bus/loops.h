@@ -14,6 +14,8 @@
  *  server takes back comes again, and the next keeper knows its id. */
 extern const Statement ASYNC_COMMIT;
 
+/** A coroutine's ctx as a step finds it: memory given back, no deadline, no failure, no trace. */
+void loop_step_begin(Ctx *ctx);
 /** Does one batch, or waits a while for one. */
 typedef CO_FN Err (*LoopStep)(Ctx *ctx, void *data);
 

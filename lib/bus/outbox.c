@@ -166,9 +166,14 @@ Err outbox_decode(Arena *arena, const PgResult *rows, OutboxRead *ret) {
 
 /* --- marking ------------------------------------------------------------------------------------------------------ */
 
+/* All rows of its tick are in this batch. */
+static bool is_complete(const OutboxRead *read, const OutboxBucket *b) {
+    return b->n == b->found && (size_t)b->found < read->limit;
+}
+
 /* The mark behind this batch; false: there is nothing to say. */
 static bool next_mark(const OutboxRead *read, const OutboxBucket *b, OutboxMark *ret) {
-    bool complete = b->n == b->found && (size_t)b->found < read->limit;
+    bool complete = is_complete(read, b);
     if (b->n == 0 && !(complete && b->open))
         return false;
     *ret = b->mark;
@@ -224,4 +229,11 @@ size_t outbox_mark(const OutboxRead *read, PgParams *params) {
         pg_array_end(params);
     }
     return n;
+}
+
+bool outbox_has_more(const OutboxRead *read) {
+    for (size_t i = 0; i < read->n_buckets; i++)
+        if (!is_complete(read, &read->buckets[i]))
+            return true;
+    return false;
 }

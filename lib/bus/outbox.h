@@ -39,3 +39,5 @@ typedef struct OutboxRead {
 MUST_USE Err outbox_decode(Arena *arena, const PgResult *rows, OutboxRead *ret);
 /** Binds the marks that say all of `read` is published; returns how many there are to write. */
 size_t outbox_mark(const OutboxRead *read, PgParams *params);
+/** Whether some bucket had more rows than are in this batch. */
+bool outbox_has_more(const OutboxRead *read);

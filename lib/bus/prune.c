@@ -164,8 +164,7 @@ CO_FN Err outbox_is_kept(Engine *engine, bool *ret) {
     return ERR_OK;
 }
 
-CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) {
-    Ctx *ctx = co_ctx(co_self());
+CO_FN Err inbox_prune(PgTx *tx, Engine *engine, const char *consumer, int64_t keep_ms, int64_t *ret_gone) {
     const Statement *statement;
     PgParams params;
     PgResult result;
@@ -175,15 +174,12 @@ CO_FN Err inbox_prune(Engine *engine, const char *consumer, int64_t keep_ms, int
                          "IS NULL OR consumer = $2)"
                          " ORDER BY received_at LIMIT " PRUNE_ROWS "))",
                          true, &statement));
-    pg_params_init(&params, ctx->arena);
+    pg_params_init(&params, co_ctx(co_self())->arena);
     pg_add_i64(&params, keep_ms);
     pg_add_text(&params, consumer == NULL ? (Str){NULL, 0} : str_c(consumer));
-    int64_t before = bounded(ctx);
-    Err err = pg_query(engine_pool(engine), statement, &params, &result);
-    ctx->deadline_ms = before;
-    if (err == ERR_OK)
-        *ret_gone = result.affected;
-    return err;
+    TRY(pg_tx_query(tx, statement, &params, &result));
+    *ret_gone = result.affected;
+    return ERR_OK;
 }
 
 /* --- what waits --------------------------------------------------------------------------------------------------- */

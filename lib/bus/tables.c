@@ -92,6 +92,7 @@ typedef struct DeadMessage {
     Instant enqueued_at;
     Str reason;
     Instant died_at;
+    Str dead_letter; /* absent: it lies under its queue's name */
 } DeadMessage;
 
 /* The columns that both tables have. */
@@ -127,6 +128,7 @@ static const Attribute dead_attributes[] = {
     ATTR(DeadMessage, enqueued_at, .required = true, .coarse = true, .doc = "When it was published."),
     ATTR(DeadMessage, reason, .required = true, .doc = "Why it was put aside."),
     ATTR(DeadMessage, died_at, .required = true, .coarse = true, .doc = "When it was put aside."),
+    ATTR(DeadMessage, dead_letter, .doc = "Under which name its pipeline lays it; absent: under its queue's."),
     {0},
 };
 static const Identity dead_identities[] = {

@@ -16,8 +16,9 @@
 #include "bus/amqp_transport.h"
 #include "runtime/log.h"
 
-#define ARENA_BYTES      (1024 * 1024)
-#define PREFETCH_DEFAULT 512
+#define ARENA_BYTES (1024 * 1024)
+/* Three batches: one is with the database, one waits for its turn, one is on its way. */
+#define PREFETCH_DEFAULT 1500
 
 static const char CONTENT_TYPE[] = "application/vnd.masstransit+json";
 

@@ -158,6 +158,17 @@ static Err read_batch(Ctx *ctx, const PgResult *rows, Envelope **ret) {
     return ERR_OK;
 }
 
+/* Where a pipeline lays its dead; what was only skipped lies under the queue's name, as with a broker. */
+static void bind_dead_letters(PgParams *params, const Pipeline *pipeline, const Envelope *messages, size_t n,
+                              const DeliveryOutcome *outcomes) {
+    const char *own = pipeline == NULL ? NULL : pipeline->dead_letter;
+    pg_array_begin(params, OID_TEXT_ARRAY);
+    for (size_t i = 0; i < n; i++)
+        if (outcomes[i] == DELIVERY_DEAD)
+            pg_array_text(params, own == NULL || messages[i].skipped ? (Str){NULL, 0} : str_c(own));
+    pg_array_end(params);
+}
+
 /* The positions of one outcome, then what goes with them. */
 static size_t bind_outcome(PgParams *params, Ctx *ctx, const Envelope *messages, size_t n,
                            const DeliveryOutcome *outcomes, const Str *reasons, DeliveryOutcome outcome) {
@@ -186,7 +197,7 @@ static size_t bind_outcome(PgParams *params, Ctx *ctx, const Envelope *messages,
     return found;
 }
 
-static Err mark_batch(PgTx *tx, Ctx *ctx, const Envelope *messages, size_t n, const DeliveryOutcome *outcomes,
+static Err mark_batch(PgTx *tx, const Consume *c, const Envelope *messages, size_t n, const DeliveryOutcome *outcomes,
                       const Str *reasons) {
     static const struct {
         DeliveryOutcome outcome;
@@ -198,8 +209,10 @@ static Err mark_batch(PgTx *tx, Ctx *ctx, const Envelope *messages, size_t n, co
     };
     for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
         PgParams params;
-        if (bind_outcome(&params, ctx, messages, n, outcomes, reasons, marks[i].outcome) == 0)
+        if (bind_outcome(&params, c->ctx, messages, n, outcomes, reasons, marks[i].outcome) == 0)
             continue;
+        if (marks[i].outcome == DELIVERY_DEAD)
+            bind_dead_letters(&params, c->queue->pipeline, messages, n, outcomes);
         TRY(params.data.err);
         pg_tx_send(tx, marks[i].statement, &params);
     }
@@ -267,7 +280,7 @@ CO_FN static Err consume_body(PgTx *tx, void *arg) {
         return ERR_NO_MEMORY;
     TRY(c->work(messages, n, outcomes, reasons, c->data));
     c->n = n;
-    return mark_batch(tx, c->ctx, messages, n, outcomes, reasons);
+    return mark_batch(tx, c, messages, n, outcomes, reasons);
 }
 
 static void queue_woken(Str payload UNUSED, void *data) {

@@ -20,6 +20,7 @@ typedef struct Claim {
     QueueLoop *queue;
     Ctx *ctx;
     size_t most;
+    int64_t node; /* as was said in the claim */
     PgResult rows;
 } Claim;
 
@@ -29,7 +30,7 @@ static void bind_claim(PgParams *params, const Claim *claim) {
     pg_params_init(params, claim->ctx->arena);
     pg_add_text(params, str_c(claim->queue->queue->name));
     pg_add_i32(params, (int32_t)claim->most);
-    pg_add_i64(params, claim->queue->runner->node);
+    pg_add_i64(params, claim->node);
     pg_add_i64(params, CLAIM_BYTES);
 }
 
@@ -69,7 +70,9 @@ static Str keep_text(char **at, Str text) {
     return kept;
 }
 
-static Attempt *attempt_new(QueueLoop *queue, const PgResult *rows, int row) {
+static Attempt *attempt_new(const Claim *claim, int row) {
+    QueueLoop *queue = claim->queue;
+    const PgResult *rows = &claim->rows;
     Str args = pg_text(rows, row, 2), trace = pg_text(rows, row, 5), state = pg_text(rows, row, 6),
         baggage = pg_text(rows, row, 7);
     Attempt *a = heap_alloc(sizeof *a + args.n + trace.n + state.n + baggage.n);
@@ -78,6 +81,7 @@ static Attempt *attempt_new(QueueLoop *queue, const PgResult *rows, int row) {
     char *at = (char *)(a + 1);
     a->runner = queue->runner;
     a->queue = queue;
+    a->node = claim->node;
     a->kind = job_kind(queue->runner->options.board, pg_text(rows, row, 1));
     a->id = pg_id(rows, row, 0);
     a->attempt = pg_i16(rows, row, 3);
@@ -91,13 +95,13 @@ static Attempt *attempt_new(QueueLoop *queue, const PgResult *rows, int row) {
 }
 
 /* What there is no memory for stays claimed, and the steward gives it back. */
-static void start_all(QueueLoop *queue, const PgResult *rows) {
-    for (int row = 0; row < rows->rows; row++) {
-        Attempt *a = attempt_new(queue, rows, row);
+static void start_all(const Claim *claim) {
+    for (int row = 0; row < claim->rows.rows; row++) {
+        Attempt *a = attempt_new(claim, row);
         if (a != NULL)
             attempt_start(a);
     }
-    queue->runner->stats.claimed += (uint64_t)rows->rows;
+    claim->queue->runner->stats.claimed += (uint64_t)claim->rows.rows;
 }
 
 /* --- the loop ----------------------------------------------------------------------------------------------------- */
@@ -132,7 +136,7 @@ CO_FN static Err idle_ms(QueueLoop *queue, Ctx *ctx, int64_t *ret) {
 
 /* One claim. *ret_idle_ms 0: look again at once. */
 CO_FN static Err claim_step(QueueLoop *queue, Ctx *ctx, int64_t *ret_idle_ms) {
-    Claim claim = {.queue = queue, .ctx = ctx, .most = room_of(queue)};
+    Claim claim = {.queue = queue, .ctx = ctx, .most = room_of(queue), .node = queue->runner->node};
     *ret_idle_ms = queue->runner->options.poll_ms;
     if (claim.most == 0)
         return ERR_OK;
@@ -140,7 +144,7 @@ CO_FN static Err claim_step(QueueLoop *queue, Ctx *ctx, int64_t *ret_idle_ms) {
     Err err = claim_rows(&claim);
     queue->runner->claiming--;
     TRY(err);
-    start_all(queue, &claim.rows);
+    start_all(&claim);
     if ((size_t)claim.rows.rows == claim.most) {
         *ret_idle_ms = 0;
         return ERR_OK;

@@ -3,6 +3,9 @@
  *
  * All three are one statement over arrays, so that a set's jobs cost one. What is hung on a member is encoded at once
  * (the arguments' struct may be on the hook's stack) and bound when the set's writes are sent.
+ *
+ * Where none of them is unique a plainer statement does it: nothing can be in their way, so nothing has to be asked
+ * before each row, and nothing is to be told afterwards.
  */
 #include "base/sha256.h"
 #include "jobs/internal.h"
@@ -89,7 +92,27 @@ static const char *queue_of(const JobKind *kind) {
         pg_array_end(params);                                                                                          \
     } while (0)
 
-static void bind(PgParams *params, const Ready *const *jobs, size_t n) {
+/* A column that is mostly empty: beside the others no array is as good as one of nulls, and costs nothing. */
+#define SPARSE_COLUMN(oid, kind_, present, value)                                                                      \
+    do {                                                                                                               \
+        bool any = false;                                                                                              \
+        for (size_t i = 0; i < n && !any; i++)                                                                         \
+            any = (present);                                                                                           \
+        if (!any) {                                                                                                    \
+            pg_add_null(params, (oid));                                                                                \
+            break;                                                                                                     \
+        }                                                                                                              \
+        pg_array_begin(params, (oid));                                                                                 \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            if (present)                                                                                               \
+                pg_array_##kind_(params, (value));                                                                     \
+            else                                                                                                       \
+                pg_array_null(params);                                                                                 \
+        }                                                                                                              \
+        pg_array_end(params);                                                                                          \
+    } while (0)
+
+static void bind_jobs(PgParams *params, const Ready *const *jobs, size_t n) {
     COLUMN(OID_UUID_ARRAY, id, jobs[i]->id);
     COLUMN(OID_TEXT_ARRAY, text, str_c(jobs[i]->kind->name));
     COLUMN(OID_TEXT_ARRAY, text, str_c(queue_of(jobs[i]->kind)));
@@ -97,36 +120,66 @@ static void bind(PgParams *params, const Ready *const *jobs, size_t n) {
     COLUMN(OID_TEXT_ARRAY, text, jobs[i]->args);
     COLUMN(OID_INT2_ARRAY, i16,
            (int16_t)(jobs[i]->kind->attempts == 0 ? JOB_ATTEMPTS_DEFAULT : jobs[i]->kind->attempts));
-    COLUMN(OID_INT8_ARRAY, i64, jobs[i]->delay_ms);
-    pg_array_begin(params, OID_TIMESTAMPTZ_ARRAY);
-    for (size_t i = 0; i < n; i++) {
-        if (jobs[i]->run_at.present)
-            pg_array_instant(params, jobs[i]->run_at.value);
-        else
-            pg_array_null(params);
-    }
-    pg_array_end(params);
+    SPARSE_COLUMN(OID_INT8_ARRAY, i64, jobs[i]->delay_ms != 0, jobs[i]->delay_ms);
+    SPARSE_COLUMN(OID_TIMESTAMPTZ_ARRAY, instant, jobs[i]->run_at.present, jobs[i]->run_at.value);
+    COLUMN(OID_TEXT_ARRAY, text, jobs[i]->traceparent);
+    SPARSE_COLUMN(OID_TEXT_ARRAY, text, jobs[i]->tracestate.p != NULL, jobs[i]->tracestate);
+    SPARSE_COLUMN(OID_TEXT_ARRAY, text, jobs[i]->baggage.p != NULL, jobs[i]->baggage);
+}
+
+static void bind_unique(PgParams *params, const Ready *const *jobs, size_t n) {
     COLUMN(OID_TEXT_ARRAY, text, jobs[i]->unique_by);
     COLUMN(OID_INT8_ARRAY, i64, jobs[i]->kind->unique.on ? jobs[i]->kind->unique.period_ms : 0);
     COLUMN(OID_INT2_ARRAY, i16, unique_states(jobs[i]->kind));
-    COLUMN(OID_TEXT_ARRAY, text, jobs[i]->traceparent);
-    COLUMN(OID_TEXT_ARRAY, text, jobs[i]->tracestate);
-    COLUMN(OID_TEXT_ARRAY, text, jobs[i]->baggage);
 }
 
-static Err make_all(const Ctx *ctx, const JobRequest *requests, size_t n, PgParams *params, const Ready ***ret) {
-    const Ready **jobs = ARENA_ARRAY(ctx->arena, const Ready *, n);
+/* Whose workers are to be woken, each once. A moment may be past: they look. */
+static void bind_woken(PgParams *params, const Ready *const *jobs, size_t n) {
+    pg_array_begin(params, OID_TEXT_ARRAY);
+    for (size_t i = 0; i < n; i++) {
+        bool told = jobs[i]->delay_ms > 0;
+        for (size_t j = i; j-- > 0 && !told;)
+            told = jobs[j]->delay_ms <= 0 && strcmp(queue_of(jobs[j]->kind), queue_of(jobs[i]->kind)) == 0;
+        if (!told)
+            pg_array_text(params, str_c(queue_of(jobs[i]->kind)));
+    }
+    pg_array_end(params);
+}
+
+/* What is to be inserted, and by which statement. */
+typedef struct Insert {
+    const Ready **jobs;
+    size_t n;
+    bool unique; /* some are: the answer says what became of each */
+    PgParams params;
+    const Statement *statement, *holders;
+} Insert;
+
+static Err insert_bind(Insert *insert, Engine *engine, Arena *arena) {
+    insert->unique = false;
+    for (size_t i = 0; i < insert->n && !insert->unique; i++)
+        insert->unique = insert->jobs[i]->kind->unique.on;
+    pg_params_init(&insert->params, arena);
+    bind_jobs(&insert->params, insert->jobs, insert->n);
+    if (insert->unique)
+        bind_unique(&insert->params, insert->jobs, insert->n);
+    else
+        bind_woken(&insert->params, insert->jobs, insert->n);
+    TRY(insert->params.data.err);
+    TRY(engine_job_statement(engine, SQL_JOBS_HOLDERS, &insert->holders));
+    return engine_job_statement(engine, insert->unique ? SQL_JOBS_INSERT : SQL_JOBS_INSERT_PLAIN, &insert->statement);
+}
+
+static Err insert_make(Insert *insert, Engine *engine, const Ctx *ctx, const JobRequest *requests, size_t n) {
+    *insert = (Insert){.jobs = ARENA_ARRAY(ctx->arena, const Ready *, n), .n = n};
     Ready *made = ARENA_ARRAY(ctx->arena, Ready, n);
-    if (jobs == NULL || made == NULL)
+    if (insert->jobs == NULL || made == NULL)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < n; i++) {
         TRY(make_ready(ctx, &requests[i], &made[i]));
-        jobs[i] = &made[i];
+        insert->jobs[i] = &made[i];
     }
-    pg_params_init(params, ctx->arena);
-    bind(params, jobs, n);
-    *ret = jobs;
-    return params->data.err;
+    return insert_bind(insert, engine, ctx->arena);
 }
 
 /* A result's row → the job's place. */
@@ -135,18 +188,16 @@ static size_t place_of(const PgResult *rows, int row) {
 }
 
 /* True when some held-back job's holder is not known yet. */
-static bool read_receipts(const PgResult *rows, const Ready *const *jobs, JobReceipt *receipts) {
+static bool read_receipts(const PgResult *rows, const Insert *insert, JobReceipt *receipts) {
     bool unknown = false;
-    for (int row = 0; row < rows->rows; row++) {
-        size_t at = place_of(rows, row);
-        bool inserted = pg_bool(rows, row, 1);
-        receipts[at] = (JobReceipt){.existed = !inserted};
-        if (inserted)
-            receipts[at].id = jobs[at]->id;
-        else if (!pg_is_null(rows, row, 2))
-            receipts[at].id = pg_id(rows, row, 2);
-        else
-            unknown = true;
+    for (size_t i = 0; i < insert->n; i++)
+        receipts[i] = (JobReceipt){.id = insert->jobs[i]->id};
+    for (int row = 0; row < rows->rows && insert->unique; row++) {
+        if (pg_bool(rows, row, 1)) /* inserted */
+            continue;
+        bool known = !pg_is_null(rows, row, 2);
+        receipts[place_of(rows, row)] = (JobReceipt){.existed = true, .id = known ? pg_id(rows, row, 2) : (Id){{0}}};
+        unknown = unknown || !known;
     }
     return unknown;
 }
@@ -171,39 +222,33 @@ static void read_holders(const PgResult *inserted, const PgResult *holders, JobR
 
 CO_FN Err job_insert_in(PgTx *tx, Engine *engine, Ctx *ctx, const JobRequest *requests, size_t n,
                         JobReceipt *receipts) {
-    const Statement *statement, *holders;
-    PgParams params;
+    Insert insert;
+    PgParams unknown;
     PgResult rows, found;
-    const Ready **jobs;
-    TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
-    TRY(engine_job_statement(engine, SQL_JOBS_HOLDERS, &holders));
-    TRY(make_all(ctx, requests, n, &params, &jobs));
+    TRY(insert_make(&insert, engine, ctx, requests, n));
     if (receipts == NULL) {
-        pg_tx_send(tx, statement, &params);
+        pg_tx_send(tx, insert.statement, &insert.params);
         return ERR_OK;
     }
-    TRY(pg_tx_query(tx, statement, &params, &rows));
-    if (!read_receipts(&rows, jobs, receipts))
+    TRY(pg_tx_query(tx, insert.statement, &insert.params, &rows));
+    if (!read_receipts(&rows, &insert, receipts))
         return ERR_OK;
-    bind_unknown(&params, ctx->arena, &rows, receipts);
-    TRY(pg_tx_query(tx, holders, &params, &found));
+    bind_unknown(&unknown, ctx->arena, &rows, receipts);
+    TRY(pg_tx_query(tx, insert.holders, &unknown, &found));
     read_holders(&rows, &found, receipts);
     return ERR_OK;
 }
 
 CO_FN Err job_insert(Engine *engine, Ctx *ctx, const JobRequest *requests, size_t n, JobReceipt *receipts) {
-    const Statement *statement, *holders;
-    PgParams params;
+    Insert insert;
+    PgParams unknown;
     PgResult rows, found;
-    const Ready **jobs;
-    TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
-    TRY(engine_job_statement(engine, SQL_JOBS_HOLDERS, &holders));
-    TRY(make_all(ctx, requests, n, &params, &jobs));
-    TRY(pg_query(engine_pool(engine), statement, &params, &rows));
-    if (receipts == NULL || !read_receipts(&rows, jobs, receipts))
+    TRY(insert_make(&insert, engine, ctx, requests, n));
+    TRY(pg_query(engine_pool(engine), insert.statement, &insert.params, &rows));
+    if (receipts == NULL || !read_receipts(&rows, &insert, receipts))
         return ERR_OK;
-    bind_unknown(&params, ctx->arena, &rows, receipts);
-    TRY(pg_query(engine_pool(engine), holders, &params, &found));
+    bind_unknown(&unknown, ctx->arena, &rows, receipts);
+    TRY(pg_query(engine_pool(engine), insert.holders, &unknown, &found));
     read_holders(&rows, &found, receipts);
     return ERR_OK;
 }
@@ -222,27 +267,20 @@ Err member_enqueue(Member *member, const JobRequest *request, Id *ret_id) {
 }
 
 static Err write_attached(PgTx *tx, const Set *set, void *data) {
-    Engine *engine = data;
-    const Statement *statement;
-    PgParams params;
-    size_t n = 0;
+    Insert insert = {0};
     for (size_t i = 0; i < set->n; i++)
         for (const Attached *a = set->members[i]->attached; a != NULL; a = a->next)
-            n += set->members[i]->outcome == ERR_OK;
-    const Ready **jobs = ARENA_ARRAY(set->ctx->arena, const Ready *, n);
-    if (jobs == NULL)
+            insert.n += set->members[i]->outcome == ERR_OK;
+    insert.jobs = ARENA_ARRAY(set->ctx->arena, const Ready *, insert.n);
+    if (insert.jobs == NULL)
         return ERR_NO_MEMORY;
-    n = 0;
+    insert.n = 0;
     for (size_t i = 0; i < set->n; i++)
         for (const Attached *a = set->members[i]->attached; a != NULL && set->members[i]->outcome == ERR_OK;
              a = a->next)
-            jobs[n++] = (const Ready *)a;
-    TRY(engine_job_statement(engine, SQL_JOBS_INSERT, &statement));
-    pg_params_init(&params, set->ctx->arena);
-    bind(&params, jobs, n);
-    if (params.data.err != ERR_OK)
-        return params.data.err;
-    pg_tx_send(tx, statement, &params);
+            insert.jobs[insert.n++] = (const Ready *)a;
+    TRY(insert_bind(&insert, data, set->ctx->arena));
+    pg_tx_send(tx, insert.statement, &insert.params);
     return ERR_OK;
 }
 

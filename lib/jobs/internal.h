@@ -40,6 +40,7 @@ struct Attempt {
     const JobKind *kind; /* NULL: not declared here */
     Id id;
     int16_t attempt, attempts_max;
+    int64_t node;     /* whose it is: the runner's at its claim, which may sign on anew while it runs */
     int64_t delay_us; /* from when it might run to its claim */
     int64_t began_ns, ended_ns;
     Co *co;         /* while it runs */

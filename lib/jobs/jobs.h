@@ -133,6 +133,15 @@ JobVerdict job_snooze(Job *job, int64_t delay_ms);
  * effect back. Waits for the answer. After the commit `run` returns JOB_DONE.
  */
 CO_FN Err job_finish_in(PgTx *tx, Job *job) MUST_USE;
+/**
+ * First in a transaction of a job whose runs may not overlap: while it is open nobody takes the job over. Cancelling a
+ * coroutine does not call back a statement that is on its way (the network, or the one before it, may hold it up for as
+ * long as it takes others to find this node dead); this makes it do nothing then. ERR_CONFLICT: it was taken over.
+ * Waits for the answer.
+ */
+CO_FN Err job_hold_in(PgTx *tx, Job *job) MUST_USE;
+/** One statement, with its commit, in a transaction that holds the job. Suspends. */
+CO_FN Err job_query(Job *job, const Statement *statement, const PgParams *params, PgResult *ret) MUST_USE;
 /** 1 s, 2 s, 4 s … at most an hour, half of it jittered. */
 int64_t job_backoff_ms(int attempt);
 
@@ -179,7 +188,7 @@ extern const Context JOBS_CONTEXT;
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
 typedef struct JobRunnerOptions {
-    Engine *engine; /* its pool has at least two writers, plus those that jobs hold while they run */
+    Engine *engine; /* its pool has at least three writers: ends, claims, leading; jobs share them */
     const JobBoard *board;
     void *data;              /* Job.data */
     Str node_name;           /* for operators: host:pid */

@@ -6,6 +6,10 @@
  * therefore does nothing: its statement finds another epoch. Beside that a line's moment moves on in the commit of its
  * job, and a constraint keeps two jobs of one moment apart; no one of the three relies on the others.
  *
+ * Its statements may have to wait for another's locks, and whatever is asked on the reader behind one that waits, waits
+ * too: the beat, say, and then others take a node for dead that only leads. So they go over a connection for
+ * transactions.
+ *
  * Advisory locks would be shorter, and are lost with the connection without anybody being told; and a pooler in
  * transaction mode hands one session's lock to another.
  */
@@ -18,8 +22,20 @@
 #define MOMENTS_BACK_TICKS (25 * 3600 * TICKS_PER_SECOND)
 #define RESCUE_MAX         1000
 
+typedef struct Question {
+    const Statement *statement;
+    const PgParams *params;
+    PgResult *ret;
+} Question;
+
+CO_FN static Err ask_in(PgTx *tx, void *arg) {
+    const Question *question = arg;
+    return pg_tx_query_commit(tx, question->statement, question->params, question->ret);
+}
+
 CO_FN static Err ask(JobRunner *runner, const Statement *query, const PgParams *params, PgResult *ret) {
-    return pg_query(engine_pool(runner->options.engine), RUNNER_STATEMENT(runner, query), params, ret);
+    Question question = {.statement = RUNNER_STATEMENT(runner, query), .params = params, .ret = ret};
+    return pg_transaction(engine_pool(runner->options.engine), ask_in, &question);
 }
 
 static void bind_lease(PgParams *params, const JobRunner *runner, Arena *arena) {

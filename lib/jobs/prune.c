@@ -25,18 +25,17 @@ static void bind_kinds(PgParams *params, const JobBoard *board, Arena *arena) {
 
 CO_FN static Err prune(Job *job) {
     const JobRunner *runner = job->of->runner;
-    PgPool *pool = engine_pool(job->engine);
     PgParams params;
     PgResult result;
     int64_t gone = 0;
     do {
         bind_kinds(&params, runner->options.board, job->ctx->arena);
-        TRY(pg_query(pool, RUNNER_STATEMENT(runner, SQL_JOBS_PRUNE), &params, &result));
+        TRY(job_query(job, RUNNER_STATEMENT(runner, SQL_JOBS_PRUNE), &params, &result));
         gone += result.affected;
     } while (result.affected == PRUNE_BATCH);
     pg_params_init(&params, job->ctx->arena);
     pg_add_i64(&params, TALLIES_KEEP_MS);
-    TRY(pg_query(pool, RUNNER_STATEMENT(runner, SQL_JOBS_PRUNE_TALLIES), &params, &result));
+    TRY(job_query(job, RUNNER_STATEMENT(runner, SQL_JOBS_PRUNE_TALLIES), &params, &result));
     job->result = arena_printf(job->ctx->arena, "{\"gone\":%lld}", (long long)gone);
     return ERR_OK;
 }

@@ -94,21 +94,55 @@ JobVerdict job_verdict(Job *job, Err err) {
     return err == ERR_UNAVAILABLE ? job_snooze(job, AWAY_MS / 2 + (int64_t)random_below(AWAY_MS)) : JOB_RETRY;
 }
 
+static void bind_attempt(PgParams *params, const Job *job) {
+    pg_params_init(params, job->ctx->arena);
+    pg_add_id(params, job->id);
+    pg_add_i64(params, job->of->node);
+    pg_add_i16(params, job->of->attempt);
+}
+
+static Err taken_over(const Job *job) {
+    return ctx_problem(job->ctx, ERR_CONFLICT, NULL, "Another worker has taken this job over.");
+}
+
 CO_FN Err job_finish_in(PgTx *tx, Job *job) {
     const Statement *statement;
     PgParams params;
     PgResult result;
     TRY(engine_job_statement(job->engine, SQL_JOBS_FINISH, &statement));
-    pg_params_init(&params, job->ctx->arena);
-    pg_add_id(&params, job->id);
-    pg_add_i64(&params, job->of->runner->node);
-    pg_add_i16(&params, job->of->attempt);
+    bind_attempt(&params, job);
     pg_add_text(&params, job->result);
     job->of->finishing = true;
     TRY(pg_tx_query(tx, statement, &params, &result));
-    if (result.affected != 1)
-        return ctx_problem(job->ctx, ERR_CONFLICT, NULL, "Another worker has taken this job over.");
-    return ERR_OK;
+    return result.affected == 1 ? ERR_OK : taken_over(job);
+}
+
+CO_FN Err job_hold_in(PgTx *tx, Job *job) {
+    const Statement *statement;
+    PgParams params;
+    PgResult result;
+    TRY(engine_job_statement(job->engine, SQL_JOBS_HOLD, &statement));
+    bind_attempt(&params, job);
+    TRY(pg_tx_query(tx, statement, &params, &result));
+    return result.rows == 1 ? ERR_OK : taken_over(job);
+}
+
+typedef struct HeldQuery {
+    Job *job;
+    const Statement *statement;
+    const PgParams *params;
+    PgResult *ret;
+} HeldQuery;
+
+CO_FN static Err query_held(PgTx *tx, void *arg) {
+    const HeldQuery *query = arg;
+    TRY(job_hold_in(tx, query->job));
+    return pg_tx_query_commit(tx, query->statement, query->params, query->ret);
+}
+
+CO_FN Err job_query(Job *job, const Statement *statement, const PgParams *params, PgResult *ret) {
+    HeldQuery query = {.job = job, .statement = statement, .params = params, .ret = ret};
+    return pg_transaction(engine_pool(job->engine), query_held, &query);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */

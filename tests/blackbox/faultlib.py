@@ -123,11 +123,19 @@ class Cluster:
         self.url = f"postgresql:///usher?host={self.run}&user=usher"
 
     def start(self):
-        with open(self.log, "a") as log:
-            self.process = subprocess.Popen(as_postgres(pg_binary("postgres"), "-D", self.data, "-k", self.run),
-                                            stdout=log, stderr=log, cwd="/")
-        wait_for(self.answers, START_LIMIT, "Postgres to answer")
-        return self
+        """A backend that was forked in the moment of its postmaster's death is in nobody's list, and holds the shared memory for a moment
+        longer: then it is tried again."""
+        until = time.monotonic() + START_LIMIT
+        while True:
+            with open(self.log, "a") as log:
+                self.process = subprocess.Popen(as_postgres(pg_binary("postgres"), "-D", self.data, "-k", self.run),
+                                                stdout=log, stderr=log, cwd="/")
+            try:
+                wait_for(self.answers, START_LIMIT, "Postgres to answer")
+                return self
+            except AssertionError as error:
+                if "pre-existing shared memory block" not in str(error) or time.monotonic() > until:
+                    raise
 
     def answers(self):
         assert self.process.poll() is None, "Postgres ended at once:\n" + pathlib.Path(self.log).read_text()[-2000:]

@@ -233,7 +233,7 @@ def test_connections_that_are_cut_come_back(usher, vhost, broker):
     assert len(usher.tickets(event)) == 15
     consuming(vhost, usher)
     prefetch = json.loads(broker.ctl("list_consumers", "-p", vhost.name, "queue_name", "prefetch_count", "--formatter", "json"))
-    assert {r["prefetch_count"] for r in prefetch if not r["queue_name"].startswith("tap")} == {512}
+    assert {r["prefetch_count"] for r in prefetch if not r["queue_name"].startswith("tap")} == {1500}
 
 
 def test_a_blocked_broker_delays_and_loses_nothing(usher, vhost, broker):
@@ -305,6 +305,36 @@ def test_quorum_queues_and_a_queue_of_its_own(usher, broker):
         assert json.loads(vhost.take("event")[1])["message"]["id"] == event
         types = {r["name"]: r["type"] for r in vhost.listing("queues", "name", "type")}
         assert types["usher-event"] == "quorum" and types["event"] == "classic" and "user" not in types
+    vhost.close()
+
+
+def test_what_dies_in_a_quorum_queue_lies_in_a_quorum_queue(broker):
+    """Its _error is declared like it. Looking counts as a delivery there, and loses nothing however often."""
+    vhost = Vhost(broker)
+    env = {"AMQP_URL": vhost.url, "AMQP_QUEUES": "event", "AMQP_QUEUE_TYPE": "quorum"}
+    with Usher(env=env) as other:
+        consuming(vhost, other, ["event"])
+
+        def dead(*args):
+            return json.loads(other.cli("bus", "dead", *args, "--json", env=env, check=0).stdout)
+        bad = [envelope(EVENT, event_message(venue=42)) for _ in range(3)]
+        for said in [*bad, "no JSON"]:
+            vhost.put(EVENT, said)
+        wait_for(lambda: vhost.exists("event_error") and vhost.depth("event_error") == 4, 60, "four dead letters")
+        vhost.put(EVENT, envelope(EVENT, good := event_message()))
+        wait_for(lambda: tickets(other, good["id"])[0] == 13, 60, "those behind to go on")
+        types = {r["name"]: r["type"] for r in vhost.listing("queues", "name", "type")}
+        assert types["event"] == types["event_error"] == "quorum"
+        groups = dead("list")
+        assert sorted(g["count"] for g in groups) == [1, 3]
+        for _ in range(25):
+            assert dead("list") == groups
+        assert json.loads(dead("show", next(g["first"] for g in groups if g["count"] == 3))[0]["body"]) == bad[0]
+        reason = next(g["reason"] for g in groups if g["count"] == 3)
+        assert dead("retry", "--all", "--reason", reason) == {"retried": 3}
+        wait_for(lambda: vhost.depth("event_error") == 4, 60, "them to die again")
+        assert dead("discard", "--all") == {"discarded": 4}
+        assert dead("list") == [] and vhost.depth("event") == 0
     vhost.close()
 
 

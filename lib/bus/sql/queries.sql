@@ -40,14 +40,15 @@ UPDATE bus.messages AS m
   FROM unnest($1::bigint[], $2::bigint[]) AS r (position, delay_ms)
  WHERE m.position = r.position;
 
+-- $3: where their pipeline lays them; NULL: under their queue's name.
 -- name: bus_bury :exec
-WITH gone AS (DELETE FROM bus.messages AS m USING unnest($1::bigint[], $2::text[]) AS r (position, reason)
+WITH gone AS (DELETE FROM bus.messages AS m USING unnest($1::bigint[], $2::text[], $3::text[]) AS r (position, reason, dead_letter)
                WHERE m.position = r.position
-              RETURNING m.*, r.reason)
+              RETURNING m.*, r.reason, r.dead_letter)
 INSERT INTO bus.dead (queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt, enqueued_at,
-                      reason, died_at)
+                      reason, died_at, dead_letter)
 SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, baggage, attempt + 1, enqueued_at, reason,
-       clock_timestamp()
+       clock_timestamp(), dead_letter
   FROM gone
  ORDER BY position
     ON CONFLICT DO NOTHING;
@@ -64,15 +65,15 @@ SELECT queue, message_id, type, aggregate, payload, traceparent, tracestate, bag
 -- name: bus_publish_notify :exec
 SELECT pg_notify('bus_' || queue, '') FROM unnest($1::text[]) AS q (queue);
 
--- Dead letters (dead_pg.c), oldest first. $1 queue, $2 position, $3 reason (NULL: any), $4 at most, $5 payloads too.
+-- Dead letters (dead_pg.c), oldest first. $1 queue, of theirs or where they lie, $2 position, $3 reason (NULL: any), $4 at most, $5 payloads too.
 -- name: bus_dead_list :many
-SELECT position::text, queue, message_id::text, type, reason, to_char(died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+SELECT position::text, coalesce(dead_letter, queue), message_id::text, type, reason, to_char(died_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
        CASE WHEN $5 THEN json_strip_nulls(json_build_object('aggregate', aggregate, 'attempts', attempt, 'traceparent', traceparent,
          'tracestate', tracestate, 'baggage', baggage,
          'published', to_char(enqueued_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')))::text END,
        CASE WHEN $5 THEN payload END
   FROM bus.dead
- WHERE ($1::text IS NULL OR queue = $1) AND ($2::text IS NULL OR position::text = $2) AND ($3::text IS NULL OR reason = $3)
+ WHERE ($1::text IS NULL OR queue = $1 OR dead_letter = $1) AND ($2::text IS NULL OR position::text = $2) AND ($3::text IS NULL OR reason = $3)
  ORDER BY bus.dead.position
  LIMIT $4::bigint;
 

@@ -3,19 +3,33 @@
 
 -- --- inserting -----------------------------------------------------------------------------------------------------
 
+-- Jobs that are not unique, and the queues to wake: nothing to look for before each row (ON CONFLICT asks every unique
+-- index first, and then says a second time that the row stays), and nothing to tell afterwards.
+-- name: jobs_insert_plain :exec
+WITH new AS (
+  INSERT INTO {schema}.jobs (id, kind, queue, priority, state, args, attempt, attempts_max, run_at, inserted_at,
+                             unique_states, traceparent, tracestate, baggage)
+  SELECT id, kind, queue, priority, 1, args, 0, attempts_max,
+         coalesce(at, statement_timestamp() + coalesce(delay_ms, 0) * interval '1 millisecond'), statement_timestamp(), 0,
+         traceparent, tracestate, baggage
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int2[], $5::text[], $6::int2[], $7::int8[], $8::timestamptz[],
+                $9::text[], $10::text[], $11::text[])
+           AS g (id, kind, queue, priority, args, attempts_max, delay_ms, at, traceparent, tracestate, baggage))
+SELECT pg_notify('{schema}_jobs', 'q ' || queue) FROM unnest($12::text[]) AS q (queue);
+
 -- One row per job, numbered as given. Unique ones in order of key, so that two inserters wait for each other in one
 -- order; the second waits for the first's commit and then sees its job. Wakes those who serve the queues.
 -- name: jobs_insert :many
 WITH given AS MATERIALIZED (
   SELECT g.*,
-         coalesce(g.at, statement_timestamp() + g.delay_ms * interval '1 millisecond') AS run_at,
+         coalesce(g.at, statement_timestamp() + coalesce(g.delay_ms, 0) * interval '1 millisecond') AS run_at,
          CASE WHEN g.period_ms > 0
               THEN g.unique_by || '/' || floor(extract(epoch FROM statement_timestamp()) * 1000 / g.period_ms)
               ELSE g.unique_by END AS key
     FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int2[], $5::text[], $6::int2[], $7::int8[], $8::timestamptz[],
-                $9::text[], $10::int8[], $11::int2[], $12::text[], $13::text[], $14::text[])
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::int8[], $14::int2[])
          WITH ORDINALITY AS g (id, kind, queue, priority, args, attempts_max, delay_ms, at,
-                               unique_by, period_ms, unique_states, traceparent, tracestate, baggage, n)),
+                               traceparent, tracestate, baggage, unique_by, period_ms, unique_states, n)),
 new AS (
   INSERT INTO {schema}.jobs (id, kind, queue, priority, state, args, attempt, attempts_max, run_at, inserted_at,
                              unique_key, unique_states, traceparent, tracestate, baggage)
@@ -202,6 +216,11 @@ SELECT pg_notify('{schema}_jobs', 'q ' || queue) FROM unnest($1::text[]) AS q (q
 UPDATE {schema}.jobs
    SET state = 3, node = 0, finished_at = clock_timestamp(), result = $4, reason = NULL
  WHERE id = $1 AND state = 2 AND node = $2 AND attempt = $3;
+
+-- First in a transaction of a job that must not run twice at once: while it is open nobody takes the job over (they skip
+-- what is locked), and a statement that comes too late finds no row.
+-- name: jobs_hold :many
+SELECT id FROM {schema}.jobs WHERE id = $1 AND state + 0 = 2 AND node = $2 AND attempt = $3 FOR SHARE;
 
 -- --- nodes ---------------------------------------------------------------------------------------------------------
 

@@ -16,18 +16,34 @@ typedef struct Noting {
     size_t n;
     size_t fail_after; /* 0: never. This publication is noted, and fails: the relay cannot know */
     size_t calls;
+    size_t inside, most_inside; /* publications under way */
+    bool meet;                  /* the second one waits until a third is under way beside it */
 } Noting;
 static Noting noting;
 
+/* A third that never comes ends the wait too: most_inside tells. */
+static CO_FN Err wait_for_another(const Noting *t) {
+    int64_t until_ms = clock_mono_ms() + 10000;
+    while (t->calls < 3 && clock_mono_ms() < until_ms)
+        TRY(co_sleep(1));
+    return ERR_OK;
+}
+
 static CO_FN Err note_publication(Transport *transport, const Envelope *messages, size_t n) {
     Noting *t = (Noting *)transport;
+    size_t call = ++t->calls;
+    t->inside++;
+    t->most_inside = MAX_OF(t->most_inside, t->inside);
+    Err waited = t->meet && call == 2 ? wait_for_another(t) : ERR_OK;
+    t->inside--;
+    TRY(waited);
     for (size_t i = 0; i < n && t->n < NOTED_MAX; i++) {
         uint64_t number = 0;
         if (str_to_u64(messages[i].payload, INT32_MAX, &number) != ERR_OK)
             number = 0;
         t->noted[t->n++] = (int)number;
     }
-    return ++t->calls == t->fail_after ? ERR_UNAVAILABLE : ERR_OK;
+    return call == t->fail_after ? ERR_UNAVAILABLE : ERR_OK;
 }
 static const TransportOps noting_ops = {.publish = note_publication};
 
@@ -208,6 +224,69 @@ static void large_messages_come_one_by_one(void **state) {
     assert_int_equal(noting.calls, 3); /* what begins below 4 MB goes with it */
 }
 
+/* --- lanes -------------------------------------------------------------------------------------------------------- */
+
+enum { LANE_MESSAGES = 800, LANE_AGGREGATES = 40 };
+
+/* Each was published, and first in the order of its aggregate. */
+static void check_all_in_order(void) {
+    for (int i = 1; i <= LANE_MESSAGES; i++)
+        assert_true(count_noted(i) > 0);
+    for (int i = LANE_AGGREGATES + 1; i <= LANE_MESSAGES; i++)
+        assert_true(place_of(i - LANE_AGGREGATES) < place_of(i));
+}
+
+static void until_both_lanes_publish(Ctx *ctx, void *arg) {
+    (void)ctx;
+    (void)arg;
+    while (noting.most_inside < 2)
+        CHECK_ERR(co_sleep(1), ERR_OK);
+}
+
+static const struct {
+    const char *label;
+    size_t fail_after;
+    bool dies; /* in the middle of both lanes' batches; another one takes over */
+} LANES[] = {
+    {"two lanes, nothing twice", 0, false},
+    {"one lane's batch is not confirmed", 2, false},
+    {"the other lane's is not", 3, false},
+    {"the relay dies with both under way", 0, true},
+};
+
+static void two_lanes_publish_side_by_side_and_in_order(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    PgPool *pool = bus_pool("usher relay lanes", 2);
+    Engine *engine = NULL;
+    open_writers();
+    assert_int_equal(engine_new(test.loop, &src_context, pool, &engine), ERR_OK);
+    bus.relay.engine = engine;
+    bus.relay.batch = 30;
+    for (size_t row = 0; row < ARRAY_LEN(LANES); row++) {
+        CASE(LANES[row].label);
+        noting = (Noting){.transport = {&noting_ops}, .meet = true, .fail_after = LANES[row].fail_after};
+        say(writers[0], "DELETE FROM unit_src.outbox; DELETE FROM unit_src.outbox_marks"); /* TRUNCATE would wait */
+        for (int i = 1; i <= LANE_MESSAGES; i++)
+            append(writers[0], i % LANE_AGGREGATES, i);
+        start_relay();
+        if (LANES[row].dies) {
+            test_run(until_both_lanes_publish, NULL);
+            co_cancel(bus.relay_co);
+            start_relay();
+        }
+        publish_all();
+        assert_int_equal(noting.most_inside, 2);
+        check_all_in_order();
+        if (LANES[row].fail_after == 0 && !LANES[row].dies)
+            assert_int_equal(noting.n, LANE_MESSAGES);
+        assert_int_equal(co_drain(test.loop, clock_mono_ms() + 20000), ERR_OK);
+    }
+    close_writers();
+    engine_free(engine);
+    pg_pool_free(pool);
+}
+
 /* --- several ------------------------------------------------------------------------------------------------------ */
 
 static void write_much(Ctx *ctx, void *arg) {
@@ -376,6 +455,7 @@ int main(void) {
         TEST(ticks_are_published_in_pieces),
         TEST(what_was_not_confirmed_comes_again_in_order),
         TEST(large_messages_come_one_by_one),
+        TEST(two_lanes_publish_side_by_side_and_in_order),
         TEST(two_relays_share_and_take_over),
         TEST(only_published_slots_are_emptied),
         TEST(a_keeper_is_known_for_a_while),

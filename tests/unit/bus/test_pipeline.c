@@ -177,6 +177,39 @@ static void redelivery_comes_after_the_immediate_attempts(void **state) {
     assert_int_equal(test_sql("SELECT count(*) FROM unit_dst.notes"), KEYS * EACH - 1);
 }
 
+/* Lists as `usher bus dead --queue arg` does, then puts back what it found. */
+static CO_FN size_t list_dead(const char *queue, DeadLetter **ret) {
+    size_t n = 0;
+    DeadFilter filter = {.queue = str_c(queue)};
+    return bus.transport->ops->dead->list(bus.transport, &filter, ret, &n) == ERR_OK ? n : SIZE_MAX;
+}
+
+static void look_at_the_graveyard(Ctx *ctx, void *arg) {
+    (void)ctx;
+    (void)arg;
+    DeadLetter *letters;
+    size_t moved = 0;
+    CHECK(list_dead("elsewhere", &letters) == 0);
+    CHECK(list_dead("unit-queue", &letters) == 1);
+    CHECK(list_dead("graveyard", &letters) == 1);
+    CHECK(str_eq_c(letters[0].queue, "graveyard"));
+    CHECK_ERR(bus.transport->ops->dead->retry(bus.transport, letters, 1, &moved), ERR_OK);
+    CHECK(moved == 1);
+}
+
+static void the_dead_lie_where_their_pipeline_says(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    static const int64_t at_once[] = {-1};
+    bus.pipeline.retry_ms = at_once;
+    bus.pipeline.dead_letter = "graveyard";
+    run_plan((Plan){.mood = REFUSED});
+    co_cancel(bus.consumer_co);
+    test_run(look_at_the_graveyard, NULL);
+    assert_int_equal(test_sql("SELECT count(*) FROM bus.dead"), 0);
+    assert_int_equal(test_sql("SELECT count(*) FROM bus.messages WHERE queue = 'unit-queue'"), 1);
+}
+
 /* 120 messages at 100 a second, of which the first second's 100 are not saved up: it cannot be done in less than 1
  * s. */
 static void a_rate_is_kept(void **state) {
@@ -202,13 +235,17 @@ static void a_batch_waits_to_fill(void **state) {
 
 /* --- the inbox's window ------------------------------------------------------------------------------------------- */
 
+static CO_FN Err prune_in(PgTx *tx, void *arg) {
+    return inbox_prune(tx, bus.dst, "unit-queue", 3600 * 1000, arg);
+}
+
 static void prune(Ctx *ctx, void *arg) {
     (void)ctx;
     int64_t gone;
     int *steps = arg;
     do {
         gone = 0;
-        CHECK_ERR(inbox_prune(bus.dst, "unit-queue", 3600 * 1000, &gone), ERR_OK);
+        CHECK_ERR(pg_transaction(engine_pool(bus.dst), prune_in, &gone), ERR_OK);
         ++*steps;
     } while (gone > 0);
 }
@@ -237,6 +274,7 @@ int main(void) {
         TEST(lanes_keep_order_within_a_key),
         TEST(who_waits_is_declared),
         TEST(redelivery_comes_after_the_immediate_attempts),
+        TEST(the_dead_lie_where_their_pipeline_says),
         TEST(a_rate_is_kept),
         TEST(a_batch_waits_to_fill),
         TEST(pruning_spares_the_window),

@@ -75,6 +75,101 @@ static void a_buried_node_stores_nothing_and_begins_anew(void **state) {
     assert_true(job_runner_stats(nodes[0].runner).lost > 0);
 }
 
+/* --- held --------------------------------------------------------------------------------------------------------- */
+
+/* A job that holds itself, as `held` sees it: what it was told each time. */
+static struct {
+    Job *job;
+    Err before, after;
+    bool deep; /* its transaction is open */
+    bool go;
+} held;
+
+static CO_FN Err hold_and_wait(PgTx *tx, void *arg) {
+    (void)arg;
+    TRY(job_hold_in(tx, held.job));
+    held.deep = true;
+    while (!held.go)
+        TRY(co_sleep(1));
+    return ERR_OK;
+}
+
+static CO_FN JobVerdict run_held(Job *job) {
+    static const Statement note = {
+        .name = "unit_held",
+        .sql = "INSERT INTO unit_jobs.notes (number, attempt, kind, began_at) VALUES (1, 1, 'held', now())"};
+    PgResult rows;
+    held.job = job;
+    held.before = pg_transaction(engine_pool(job->engine), hold_and_wait, NULL);
+    held.deep = held.go = false;
+    while (!held.go)
+        if (co_sleep(1) != ERR_OK)
+            break;
+    held.after = job_query(job, &note, NULL, &rows);
+    return job_verdict(job, held.after);
+}
+
+TASK_KIND(HELD_KIND, "held", run_held);
+static const JobKind *const held_kinds[] = {&HELD_KIND, NULL};
+static const JobBoard held_board = {.context = &unit_context, .kinds = held_kinds, .queues = unit_queues};
+
+static const char TAKE_OVER[] =
+    "WITH t AS (UPDATE unit_jobs.jobs SET attempt = attempt + 1 WHERE id IN (SELECT id FROM "
+    "unit_jobs.jobs WHERE state = 2 FOR NO KEY UPDATE SKIP LOCKED) RETURNING 1)"
+    " SELECT count(*) FROM t";
+
+static void take_over(Ctx *ctx, void *arg) {
+    (void)ctx;
+    (void)arg;
+    CHECK_ERR(insert_task(&HELD_KIND, (Task){.number = 1}, 0, NULL), ERR_OK);
+    while (!held.deep)
+        CHECK_ERR(co_sleep(1), ERR_OK);
+    CHECK(ask_number(TAKE_OVER) == 0); /* rescue, too, passes over what is locked */
+    held.go = true;
+    while (held.deep)
+        CHECK_ERR(co_sleep(1), ERR_OK);
+    CHECK_ERR(held.before, ERR_OK);
+    CHECK(ask_number(TAKE_OVER) == 1);
+    held.after = ERR_OK;
+    held.go = true;
+    while (held.after == ERR_OK)
+        CHECK_ERR(co_sleep(1), ERR_OK);
+    CHECK_ERR(held.after, ERR_CONFLICT);
+    CHECK(ask_number("SELECT count(*) FROM unit_jobs.notes") == 0);
+}
+
+static void a_held_job_is_taken_over_by_nobody_and_one_taken_over_does_nothing(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    memset(&held, 0, sizeof held);
+    node_start_with(0, (JobRunnerOptions){.board = &held_board, .heartbeat_ms = 600000});
+    test_run(take_over, NULL);
+}
+
+static void wait_for_the_line(Ctx *ctx, void *arg) {
+    PGconn *other = arg;
+    (void)ctx;
+    CHECK_ERR(insert_task(&NOTE_KIND, (Task){.number = 1, .wait_ms = 3000}, 0, NULL), ERR_OK);
+    WAIT_UNTIL("SELECT count(*) FROM unit_jobs.jobs WHERE state = 3 AND kind = 'note' AND attempt = 1", 1);
+    CHECK(ask_number("SELECT count(*) FROM unit_jobs.jobs WHERE kind = 'cron_note'") == 0);
+    PQclear(PQexec(other, "COMMIT"));
+    WAIT_UNTIL("SELECT count(*) FROM unit_jobs.jobs WHERE kind = 'cron_note'", 1);
+}
+
+/* Its leader waits for another's lock for longer than it takes to be found dead; the node goes on living. */
+static void a_leader_that_waits_for_a_lock_is_not_taken_for_dead(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
+    test_sql(
+        "INSERT INTO unit_jobs.job_crons VALUES ('each_minute', '* * * * *', 'UTC', now() - interval '10 minutes')");
+    PQclear(PQexec(other, "BEGIN; SELECT FROM unit_jobs.job_crons FOR UPDATE"));
+    node_start_with(0, (JobRunnerOptions){.board = &unit_cron_board, .rescue_ms = 1500});
+    test_run(wait_for_the_line, other);
+    assert_int_equal(job_runner_stats(nodes[0].runner).lost, 0);
+    PQfinish(other);
+}
+
 static void drain_slowly(Ctx *ctx, void *arg) {
     (void)ctx;
     (void)arg;
@@ -188,6 +283,8 @@ int main(void) {
         TEST(jobs_of_dead_nodes_are_rescued_and_their_attempt_counts),
         TEST(a_claim_whose_answer_was_lost_is_given_back),
         TEST(a_buried_node_stores_nothing_and_begins_anew),
+        TEST(a_held_job_is_taken_over_by_nobody_and_one_taken_over_does_nothing),
+        TEST(a_leader_that_waits_for_a_lock_is_not_taken_for_dead),
         TEST(a_drain_finishes_what_it_can_and_gives_back_the_rest),
         TEST(a_stale_leader_inserts_nothing),
         TEST(each_moment_has_one_job_whoever_leads),
