@@ -37,7 +37,7 @@
 #define ROTATE_MS    30000
 /* After a restart under load there is better to do. */
 #define FIRST_ROTATE_MS 2000
-/* Under load. A third lane gained nothing: the broker is then busy all the time. */
+/* Under load: one's batch is with the transport while the other's is read or marked. */
 #define LANES 2
 
 typedef struct RelayState {
