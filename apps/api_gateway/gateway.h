@@ -26,8 +26,9 @@ typedef struct GatewayRoute {
     const struct RoutePlan *plan; /* private */
 } GatewayRoute;
 
-/* What decide says of one request; zeroed before the call: the old side, no copy, nothing added. */
+/* What decide says of one request; zeroed before the call, but for the client: the old side, no copy, nothing added. */
 typedef struct GatewayDecision {
+    Str client; /* told to decide: as in GatewayExchange */
     GatewaySide side;
     bool copy;         /* keep the request's body and the answer, each up to hooks.copy_max bytes, for finished */
     int answer_status; /* not 0: nobody is asked; this is answered (410, 503), with problem+json */

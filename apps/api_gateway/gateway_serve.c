@@ -132,6 +132,7 @@ static CO_FN bool serve(Serving *s) {
         (s->plan != NULL && !rate_pass(s, &s->plan->rate)))
         return false;
     bool decided = hooks != NULL && !(route != NULL && route->fixed);
+    s->decision.client = s->client;
     if (decided)
         hooks->decide(s->req, route, &s->decision, hooks->data);
     if (s->decision.answer_status != 0) {

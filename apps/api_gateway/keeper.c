@@ -221,6 +221,7 @@ static CO_FN void follow_co(Ctx *ctx, void *arg) {
                 keeper->holding_epoch = keeper->followed_epochs = 0; /* nobody was told: say it again */
             alive_at_ms = clock_mono_ms() + SECOND_MS;
         }
+        end_work(ctx);
         keeper->wake = (Wait){0};
         keeper->waiting = true;
         Err err = keeper->notified ? ERR_OK : co_wait(&keeper->wake, clock_mono_ms() + (soon ? PAUSED_MS : SECOND_MS));
@@ -296,6 +297,7 @@ static CO_FN void budget_co(Ctx *ctx, void *arg) {
             if (stage.stepped_back && pg_pool_ready(shadow->options.pool))
                 (void)step_back_there(shadow, ctx, &stage, why); /* its NOTIFY makes us read it */
         }
+        end_work(ctx);
     }
 }
 
@@ -316,5 +318,8 @@ Err keeper_start(Shadow *shadow) {
     TRY(co_spawn(shadow->loop, follow_co, shadow, &(CoOptions){.name = "follow", .arena_limit_bytes = 32 << 20}, NULL));
     TRY(co_spawn(shadow->loop, keeper_write_co, shadow, &(CoOptions){.name = "findings", .arena_limit_bytes = 64 << 20},
                  NULL));
-    return is_first(shadow) ? co_spawn(shadow->loop, budget_co, shadow, &(CoOptions){.name = "budget"}, NULL) : ERR_OK;
+    if (!is_first(shadow))
+        return ERR_OK;
+    TRY(co_spawn(shadow->loop, keeper_prune_co, shadow, &(CoOptions){.name = "prune"}, NULL));
+    return co_spawn(shadow->loop, budget_co, shadow, &(CoOptions){.name = "budget"}, NULL);
 }

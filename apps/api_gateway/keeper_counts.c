@@ -107,6 +107,7 @@ CO_FN void keeper_write_co(Ctx *ctx, void *arg) {
     Shadow *shadow = arg;
     bool last = false;
     while (!last) {
+        end_work(ctx);
         last = co_sleep(SECOND_MS) != ERR_OK;
         if (last)
             (void)co_shield(true); /* what was found goes out, within QUERY_MS */

@@ -41,5 +41,7 @@ typedef struct Shadow Shadow;
 /** Starts its coroutines; they end by cancellation (co_drain). The options' texts and pools stay the caller's.
  *  ERR_NO_MEMORY. */
 MUST_USE Err shadow_start(Loop *loop, const ShadowOptions *options, Shadow **ret);
+/** Other sides, from the next question on; what is being asked goes on. */
+void shadow_sides(Shadow *shadow, Upstream *const sides[2]);
 /** When its coroutines have ended. */
 void shadow_free(Shadow *shadow);

@@ -62,7 +62,10 @@ static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     UpstreamRequest request = {.idempotent = true};
     UpstreamAnswer answer = {0};
     UpstreamFailure failure = UPSTREAM_WELL;
-    *ret = (Answer){.body = STR("memory")};
+    *ret = (Answer){.body = STR("no_instance")};
+    if (options->sides[side] == NULL) /* a reload has taken it away */
+        return;
+    ret->body = STR("memory");
     if (request_of(look, side, &request.head) != ERR_OK)
         return;
     int64_t began_ns = clock_mono_ns();

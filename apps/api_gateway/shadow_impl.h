@@ -68,9 +68,10 @@ void looking_end_wait(Looking *look);
 /** A copy of a write. */
 CO_FN Err shadow_try(Looking *look) MUST_USE;
 
-/* keeper.c; keeper_counts.c */
+/* keeper.c; keeper_counts.c; keeper_prune.c */
 MUST_USE Err keeper_start(Shadow *shadow);
 CO_FN void keeper_write_co(Ctx *ctx, void *arg);
+CO_FN void keeper_prune_co(Ctx *ctx, void *arg);
 
 #define KEEPER_QUERY_MS 4000
 
@@ -78,10 +79,14 @@ static inline bool is_first(const Shadow *shadow) {
     return shadow->options.shadow == 0;
 }
 
-/** Before each piece of work of a coroutine that lives for ever. */
+/** Before each piece of work of a coroutine that lives for ever; and behind it, since its deadline would end the waits
+ *  for the next one, and with them the coroutine. */
 static inline void begin_work(Ctx *ctx) {
     arena_reset(ctx->arena);
     problem_clear(ctx);
     ctx->deadline_ms = clock_mono_ms() + KEEPER_QUERY_MS;
     ctx->trace.flags = 0;
+}
+static inline void end_work(Ctx *ctx) {
+    ctx->deadline_ms = 0;
 }

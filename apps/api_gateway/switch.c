@@ -160,7 +160,7 @@ static Str cookie_of(const Request *req, Str name) {
     return (Str){NULL, 0};
 }
 
-static Str key_of(const Switch *sw, const Request *req) {
+static Str key_of(const Switch *sw, const Request *req, Str client) {
     Str name = sw->options.canary_key, kind = str_cut(&name, ':');
     Str key = {NULL, 0};
     if (str_eq_c(kind, "cookie"))
@@ -168,7 +168,7 @@ static Str key_of(const Switch *sw, const Request *req) {
     for (size_t i = 0; str_eq_c(kind, "header") && i < req->header_count; i++)
         if (str_eq_nocase(req->headers[i].name, name))
             key = req->headers[i].value;
-    return key.p == NULL ? req->peer : key;
+    return key.p == NULL ? client : key;
 }
 
 /* --- deciding ----------------------------------------------------------------------------------------------------- */
@@ -194,7 +194,7 @@ static bool is_sampled(const Switch *sw) {
 static void decide_by(Switch *sw, Request *req, const Stage *stage, Decided *decided, GatewayDecision *ret) {
     StageKind kind = (StageKind)stage->kind;
     if (kind == STAGE_NEW || kind == STAGE_RETIRED ||
-        (kind == STAGE_CANARY && stage_takes(stage, stage_bucket(key_of(sw, req)))))
+        (kind == STAGE_CANARY && stage_takes(stage, stage_bucket(key_of(sw, req, ret->client)))))
         ret->side = SIDE_NEW;
     bool mirrors = kind == STAGE_SHADOW || (kind != STAGE_LEGACY && sw->options.mirror_back) ||
                    (kind == STAGE_CANARY && ret->side == SIDE_OLD);

@@ -16,6 +16,8 @@
 #include "usher/doctor.h"
 #include "usher/tls.h"
 
+enum { ASK_MS = 10000 };
+
 const Option OPTIONS_doctor[] = {{"json", OPTION_FLAG, NULL, "print JSON"}, {.name = NULL}};
 
 void found(Doctor *doctor, Finding finding, const char *subject, Str what, const char *mend) {
@@ -45,7 +47,10 @@ static Str ask(Doctor *doctor, PGconn *conn, const char *subject, const char *sq
     PGresult *result = NULL;
     const char *values[] = {value};
     doctor->ctx->problem = (Problem){0};
-    if (pg_sync_exec_params(doctor->ctx, conn, sql, value == NULL ? 0 : 1, values, &result) != ERR_OK) {
+    doctor->ctx->deadline_ms = clock_mono_ms() + ASK_MS;
+    Err err = pg_sync_exec_params(doctor->ctx, conn, sql, value == NULL ? 0 : 1, values, &result);
+    doctor->ctx->deadline_ms = 0;
+    if (err != ERR_OK) {
         found(doctor, WRONG, subject, doctor->ctx->problem.message, "see the server's log");
         return (Str){NULL, 0};
     }

@@ -5,7 +5,10 @@
  */
 #include <stdio.h>
 
+#include "bus/bus.h"
 #include "usher/cutover.h"
+
+enum { OUTBOX_MS = 10000 };
 
 const GateLimits GATE_LIMITS_DEFAULT = {
     .samples_min = 300, /* the first number at which none at all differing proves less than 1 % */
@@ -189,13 +192,16 @@ static Err gate_outbox(const Asking *ask, Gate *gate) {
     Ctx *ctx = ask->call->ctx;
     if (context == NULL || !has_outbox(context))
         return says(ask, gate, GATE_HOLDS, STR("this context has no outbox"));
-    Str sql =
-        arena_printf(ctx->arena, "SELECT count(*) FROM (SELECT 1 FROM %s.outbox LIMIT 100000) o", context->schema);
+    Str sql = sql_with_schema(ctx->arena, context->schema, str_c(OUTBOX_STATE_SQL));
     if (sql.p == NULL)
         return ERR_NO_MEMORY;
-    if (pg_sync_connect(ctx, settings_database_url(ask->settings, context->database_env), (Str){NULL, 0}, &conn) !=
-            ERR_OK ||
-        pg_sync_exec(ctx, conn, sql.p, &result) != ERR_OK)
+    problem_clear(ctx);
+    ctx->deadline_ms = clock_mono_ms() + OUTBOX_MS;
+    Err err = pg_sync_connect(ctx, settings_database_url(ask->settings, context->database_env), (Str){NULL, 0}, &conn);
+    if (err == ERR_OK)
+        err = pg_sync_exec(ctx, conn, sql.p, &result);
+    ctx->deadline_ms = 0;
+    if (err != ERR_OK)
         return says(ask, gate, GATE_FAILS,
                     arena_printf(ctx->arena, "the outbox cannot be looked at: %.*s", STR_ARG(ctx->problem.message)));
     int64_t depth = gateway_number(result, 0, 0);

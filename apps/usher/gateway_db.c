@@ -1,5 +1,9 @@
 /*
  * gateway_db.c - connecting, asking, and times as people write them.
+ *
+ * Every statement has two limits. Postgres's own comes first and is clean: the statement is undone and the connection
+ * goes on. Ours is for a Postgres that hangs, or a network that swallows: then nothing is known, and the connection
+ * ends.
  */
 #include "usher/gateway_db.h"
 
@@ -9,12 +13,29 @@
 
 #include "api_gateway/api_gateway.h"
 
+enum { ASK_MS = 10000, OPEN_MS = 20000 };
+static const char LIMIT_SQL[] = "SET statement_timeout = '8s'"; /* below ASK_MS */
+
+Err gateway_open(Ctx *ctx, const Settings *settings, PGconn **ret) {
+    Str url = settings_database_url(settings, GATEWAY_CONTEXT.database_env);
+    Str role = settings->set_role ? str_c(GATEWAY_CONTEXT.role) : (Str){NULL, 0};
+    PGconn *conn = NULL;
+    ctx->deadline_ms = clock_mono_ms() + OPEN_MS;
+    Err err = pg_sync_connect(ctx, url, role, &conn);
+    if (err == ERR_OK)
+        err = pg_sync_exec(ctx, conn, LIMIT_SQL, NULL);
+    ctx->deadline_ms = 0;
+    if (err == ERR_OK)
+        *ret = conn;
+    else
+        gateway_finish(&conn);
+    return err;
+}
+
 bool gateway_connect(Invocation *call, Settings *settings, PGconn **ret, int *ret_status) {
     if (!cli_settings(call, settings, ret_status))
         return false;
-    Str url = settings_database_url(settings, GATEWAY_CONTEXT.database_env);
-    Str role = settings->set_role ? str_c(GATEWAY_CONTEXT.role) : (Str){NULL, 0};
-    if (pg_sync_connect(call->ctx, url, role, ret) == ERR_OK)
+    if (gateway_open(call->ctx, settings, ret) == ERR_OK)
         return true;
     *ret_status = cli_fail(call->ctx, 2, "the gateway's database");
     return false;
@@ -22,7 +43,9 @@ bool gateway_connect(Invocation *call, Settings *settings, PGconn **ret, int *re
 
 Err gateway_ask(Invocation *call, PGconn *conn, const char *sql, int n, const char *const *values, PGresult **ret) {
     problem_clear(call->ctx);
+    call->ctx->deadline_ms = clock_mono_ms() + ASK_MS;
     Err err = pg_sync_exec_params(call->ctx, conn, sql, n, values, ret);
+    call->ctx->deadline_ms = 0;
     if (err != ERR_OK)
         (void)cli_fail(call->ctx, 2, "the gateway's database");
     return err;

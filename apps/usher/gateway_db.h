@@ -5,9 +5,12 @@
 #include "usher/app.h"
 #include "usher/cli.h"
 
-/** A connection under the gateway's role. On failure the problem is printed and *ret_status is the exit status. */
+/** A connection under the gateway's role, in seconds or not at all. ERR_* as pg_sync_connect, or ERR_TIMEOUT. */
+MUST_USE Err gateway_open(Ctx *ctx, const Settings *settings, PGconn **ret);
+/** The same for a command. On failure the problem is printed and *ret_status is the exit status. */
 bool gateway_connect(Invocation *call, Settings *settings, PGconn **ret, int *ret_status);
-/** One statement; values as text, NULL for NULL. Prints the problem when it fails. */
+/** One statement, for some seconds; values as text, NULL for NULL. Prints the problem when it fails. ERR_TIMEOUT: it
+ *  took too long; where Postgres does not even say so, the connection is beyond use (PQstatus). */
 MUST_USE Err gateway_ask(Invocation *call, PGconn *conn, const char *sql, int n, const char *const *values,
                          PGresult **ret);
 /** A field as text; absent for NULL. Borrowed from the result. */

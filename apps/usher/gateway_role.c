@@ -63,7 +63,7 @@ static bool has_role(const Settings *settings, const char *role) {
 }
 
 /* Its first address without TLS: whom its certificate names, one does not know here. */
-static Str plain_address(Str listen) {
+Str gateway_plain_address(Str listen) {
     while (listen.p != NULL) {
         Str address = str_trim(str_cut(&listen, ','), " ");
         if (str_starts_with(address, STR("http://")))
@@ -76,7 +76,7 @@ static Str plain_address(Str listen) {
 
 /* The http role of this usher, where there is one, as one reaches it from here. */
 static Str own_new_url(const Settings *settings, Arena *arena) {
-    Str address = plain_address(settings->listen);
+    Str address = gateway_plain_address(settings->listen);
     if (!has_role(settings, "http") || address.n == 0)
         return (Str){NULL, 0};
     if (str_starts_with(address, STR("unix:")))
@@ -153,8 +153,7 @@ Err gateway_role_prepare(const Settings *settings, int workers, Arena *arena) {
     return listeners_open("gateway", settings->gateway_listen, "GATEWAY_LISTEN", workers, arena);
 }
 
-/* The settings as they are now, for a reload. */
-static Err settings_now(Ctx *ctx, Settings *ret) {
+Err gateway_settings_now(Ctx *ctx, Settings *ret) {
     Buf mistakes CLEANUP(buf_done) = buf_new(NULL, 1 << 20);
     return config_load(SETTINGS, ret, ctx->arena, settings_lookup, &mistakes);
 }
@@ -168,7 +167,7 @@ Err gateway_role_check(void) {
     if (arena == NULL)
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
-    TRY(settings_now(&ctx, &settings));
+    TRY(gateway_settings_now(&ctx, &settings));
     return check(&settings);
 }
 
@@ -237,7 +236,7 @@ Err gateway_role_reload(Worker *worker) {
         return ERR_NO_MEMORY;
     ctx_init(&ctx, arena, 0);
     TRY(settings_reload(&ctx, &mistakes));
-    TRY(settings_now(&ctx, &settings));
+    TRY(gateway_settings_now(&ctx, &settings));
     TRY(open_gateway(worker, &settings));
     Err err = tls_reload(&ctx, self.server);
     if (err != ERR_OK) /* the old certificates go on */

@@ -15,6 +15,11 @@ Err check_access_format(Ctx *ctx, Str value);
  *  read. */
 MUST_USE Err gateway_options(Ctx *ctx, const Settings *settings, GatewayOptions *ret);
 
+/** The first address in a list of those to listen at that is without TLS; empty: there is none. */
+Str gateway_plain_address(Str listen);
+/** The settings as they are now, for a reload. */
+MUST_USE Err gateway_settings_now(Ctx *ctx, Settings *ret);
+
 /** Before the first fork, where there are to be workers: sockets, shared memory, and a configuration without
  *  mistakes. */
 MUST_USE Err gateway_role_prepare(const Settings *settings, int workers, Arena *arena);

@@ -1,13 +1,16 @@
 /*
  * rehearse.h - `usher rehearse`: a context's whole way to the new side and back, under load of our own, timed.
  *
+ *   rehearse_check.c                       what must be so before anything is changed
  *   rehearse_requests.c, rehearse_file.c   what the load asks
+ *   rehearse_ask.c                         one question, before there is a load
  *   rehearse_load.c                        a process that asks it, and counts; it also watches over us
  *   rehearse_steps.c                       the phases, by the same code as `usher cutover`
  *   rehearse_undo.c                        how the stage was before, in Postgres, and how it becomes so again
  *   rehearse_report.c                      what came of it
  */
 #pragma once
+#include "http/http.h"
 #include "usher/cutover.h"
 
 /* --- what is asked ------------------------------------------------------------------------------------------------ */
@@ -31,7 +34,9 @@ typedef struct LoadGroup {
 typedef struct LoadPlan {
     const char *host;
     int port;
+    Str authority;     /* of the Host field */
     Str url;           /* as shown */
+    Str dial;          /* the same with what TLS needs to know, as upstream.h takes it */
     Str canary_key;    /* CANARY_KEY: what tells callers apart */
     int64_t rate;      /* requests a second, at most */
     int64_t clients;   /* requests in work at once, at most */
@@ -53,6 +58,10 @@ MUST_USE Err load_plan_file(Ctx *ctx, Str text, bool writes, LoadPlan *plan);
 MUST_USE Err load_plan_add(LoadPlan *plan, Ctx *ctx, const LoadRequest *request);
 /** False: it could not stand in a request's first line. */
 bool load_target_fits(Str target);
+
+/** GET of the plan's gateway, in its own time; the answer lives in the arena. ERR_UNAVAILABLE: *ret_why says why there
+ *  is no whole one, in a word. ERR_NO_MEMORY. */
+MUST_USE Err load_ask(Arena *arena, const LoadPlan *plan, Str target, HttpAnswer *ret, const char **ret_why);
 
 /* --- asking it ---------------------------------------------------------------------------------------------------- */
 
@@ -136,6 +145,10 @@ typedef struct Rehearsal {
     bool is_restored;
 } Rehearsal;
 
+/** Says why it is not begun; the exit status. */
+int rehearsal_refuse(Invocation *call, int status, const char *format, ...) PRINTF_LIKE(3, 4);
+/** May it begin? Reads the plan on the way. 0, or the exit status, and why is printed. */
+int rehearsal_check(Rehearsal *r);
 /** One more reason why it has not passed. */
 void rehearsal_problem(Rehearsal *r, const char *format, ...) PRINTF_LIKE(2, 3);
 /** Waits; false when a signal asks us to end, or the load has died (and then it is a problem). */

@@ -132,8 +132,8 @@ static void add_caller(Buf *head, uint64_t number) {
 
 static Err head_write(Arena *arena, const LoadRequest *request, uint64_t number, Str *ret) {
     Buf head = buf_new(arena, HEAD_MAX);
-    buf_printf(&head, "%.*s %.*s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: usher-rehearse\r\nAccept: application/json\r\n",
-               STR_ARG(request->method), STR_ARG(request->target), self.plan->host, self.plan->port);
+    buf_printf(&head, "%.*s %.*s HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: usher-rehearse\r\nAccept: application/json\r\n",
+               STR_ARG(request->method), STR_ARG(request->target), STR_ARG(self.plan->authority));
     add_caller(&head, number);
     if (request->body.p != NULL)
         buf_printf(&head, "Content-Type: %.*s\r\n", STR_ARG(request->content_type));
@@ -223,7 +223,7 @@ static CO_FN void watch_co(Ctx *ctx, void *arg) {
 
 static Err run(const LoadPlan *plan) {
     UpstreamOptions options = {
-        .name = STR("rehearsal"), .urls = &plan->url, .url_count = 1, .limits = UPSTREAM_LIMITS_DEFAULT};
+        .name = STR("rehearsal"), .urls = &plan->dial, .url_count = 1, .limits = UPSTREAM_LIMITS_DEFAULT};
     options.limits.failures_max = INT32_MAX; /* every failure is to be seen, none avoided */
     options.limits.retry_percent = 0;
     options.limits.keep_ms = 10000;

@@ -6,11 +6,10 @@
  */
 #include <stdio.h>
 
-#include "http/client.h"
 #include "usher/rehearse.h"
 #include "json/json.h"
 
-enum { IDS_MAX = 32, LISTS_MAX = 16, ID_MAX = 128, ANSWER_MS = 20000, LEARN_BYTES = 192 << 20, PLACES_MAX = 4 };
+enum { IDS_MAX = 32, LISTS_MAX = 16, ID_MAX = 128, LEARN_BYTES = 192 << 20, PLACES_MAX = 4 };
 
 typedef struct IdList {
     Str path;
@@ -66,17 +65,13 @@ static Err ids_of(Learning *learning, Str path, const IdList **ret) {
     IdList *list = &learning->lists[learning->n++];
     *list = (IdList){.path = path};
     const LoadPlan *plan = learning->plan;
-    Str bytes = arena == NULL ? (Str){NULL, 0}
-                              : arena_printf(arena,
-                                             "GET %.*s HTTP/1.1\r\nHost: %s:%d\r\nUser-Agent: usher-rehearse\r\n"
-                                             "Accept: application/json\r\nConnection: close\r\n\r\n",
-                                             STR_ARG(path), plan->host, plan->port);
-    if (bytes.p == NULL)
+    const char *why = "";
+    if (arena == NULL)
         return ERR_NO_MEMORY;
-    Err err = http_client_exchange(arena, plan->host, plan->port, bytes, false, ANSWER_MS, &answer);
-    if (err != ERR_OK)
-        return ctx_problem(learning->ctx, ERR_UNAVAILABLE, NULL, "GET %.*s%.*s: %s", STR_ARG(plan->url), STR_ARG(path),
-                           err_name(err));
+    Err err = load_ask(arena, plan, path, &answer, &why);
+    if (err == ERR_UNAVAILABLE)
+        return ctx_problem(learning->ctx, err, NULL, "GET %.*s%.*s: %s", STR_ARG(plan->url), STR_ARG(path), why);
+    TRY(err);
     *ret = list;
     return take_ids(learning, arena, &answer, list);
 }

@@ -93,8 +93,7 @@ static bool connects(Rehearsal *r) {
         return true;
     gateway_finish(&r->conn);
     problem_clear(r->call->ctx);
-    return pg_sync_connect(r->call->ctx, settings_database_url(&r->settings, GATEWAY_CONTEXT.database_env),
-                           r->settings.set_role ? str_c(GATEWAY_CONTEXT.role) : (Str){NULL, 0}, &r->conn) == ERR_OK;
+    return gateway_open(r->call->ctx, &r->settings, &r->conn) == ERR_OK;
 }
 
 void rehearsal_put_back(Rehearsal *r, const char *why) {

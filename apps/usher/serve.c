@@ -375,7 +375,7 @@ int serve_run(Settings *settings, void (*ready)(void *settings)) {
          .count = shadows,
          .start = start_shadow,
          .drain = shadow_role_drain,
-         .reload = reload_worker,
+         .reload = shadow_role_reload,
          .dispensable = true},
         {.name = "trial",
          .count = trial_role_count(settings, shadows),

@@ -14,6 +14,7 @@
 #include "runtime/log.h"
 #include "usher/gateway_role.h"
 #include "usher/observe.h"
+#include "usher/settings_file.h"
 #include "usher/shadow_settings.h"
 #include "usher/trial_role.h"
 
@@ -125,14 +126,13 @@ static Err read_kinds(const Settings *settings) {
 }
 
 /* The same sides as the gateway's, with connections of our own. */
-static Err open_sides(Worker *worker, const Settings *settings) {
+static Err open_sides(Worker *worker, const Settings *settings, Ctx *ctx) {
     Buf mistakes CLEANUP(buf_done) = buf_new(NULL, 1 << 20);
     GatewayOptions options;
-    Ctx ctx;
-    ctx_init(&ctx, self.arena, 0);
-    TRY(gateway_options(&ctx, settings, &options));
+    TRY(gateway_options(ctx, settings, &options));
     options.access_log = STR("off");
-    return gateway_new(worker->loop, &options, &mistakes, &self.sides);
+    return self.sides == NULL ? gateway_new(worker->loop, &options, &mistakes, &self.sides)
+                              : gateway_reload(self.sides, &options, &mistakes);
 }
 
 /* Without a broker messages are told and not compared: those of Postgres' transport are all our own. */
@@ -151,13 +151,15 @@ static Err open_ear(Worker *worker, const Settings *settings) {
 
 Err shadow_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
+    Ctx ctx;
     observe_attach(worker);
     self.arena = arena_new(OPTIONS_BYTES);
     if (self.arena == NULL)
         return ERR_NO_MEMORY;
     TRY(redact_configure(settings->shadow_redact));
     TRY(read_kinds(settings));
-    TRY(open_sides(worker, settings));
+    ctx_init(&ctx, self.arena, 0);
+    TRY(open_sides(worker, settings, &ctx));
     TRY(trial_role_upstream(worker->loop, settings, &self.trials));
     TRY(open_ear(worker, settings));
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"gateway", NULL}));
@@ -179,6 +181,23 @@ Err shadow_role_start(Worker *worker) {
         .message_wait_ms = settings->shadow_message_wait_ms};
     TRY(shadow_start(worker->loop, &options, &self.shadow));
     return observe_start(worker, &self.app, NULL);
+}
+
+/* Where the gateway's sides are other ones, so are ours; the supervisor has found them well. */
+Err shadow_role_reload(Worker *worker) {
+    Arena *arena CLEANUP(arena_freep) = arena_new(OPTIONS_BYTES);
+    Buf mistakes CLEANUP(buf_done) = buf_new(NULL, 1 << 20);
+    Settings settings = {0};
+    Ctx ctx;
+    if (arena == NULL)
+        return ERR_NO_MEMORY;
+    ctx_init(&ctx, arena, 0);
+    TRY(settings_reload(&ctx, &mistakes));
+    TRY(gateway_settings_now(&ctx, &settings));
+    TRY(open_sides(worker, &settings, &ctx));
+    shadow_sides(self.shadow, (Upstream *const[]){gateway_upstream(self.sides, NULL, SIDE_OLD),
+                                                  gateway_upstream(self.sides, NULL, SIDE_NEW)});
+    return ERR_OK;
 }
 
 void shadow_role_drain(Worker *worker) {

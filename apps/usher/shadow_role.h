@@ -20,3 +20,4 @@ void shadow_role_unhook(void);
 /* The role "shadow". */
 Err shadow_role_start(Worker *worker);
 void shadow_role_drain(Worker *worker);
+Err shadow_role_reload(Worker *worker);

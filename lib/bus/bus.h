@@ -266,6 +266,8 @@ typedef struct OutboxState {
     int64_t age_ns; /* of the oldest that waits; 0: none */
 } OutboxState;
 CO_FN Err outbox_state(Engine *engine, OutboxState *ret) MUST_USE;
+/** The statement behind it, for whoever has no engine (sql_with_schema): one row, depth and age. */
+extern const char OUTBOX_STATE_SQL[];
 
 /**
  * One bounded step of giving back what was published: empties one slot of the outbox (TRUNCATE), and forgets old marks.

@@ -185,7 +185,7 @@ CO_FN Err inbox_prune(PgTx *tx, Engine *engine, const char *consumer, int64_t ke
 /* --- what waits --------------------------------------------------------------------------------------------------- */
 
 /* Found as a relay finds it (outbox.c), of all buckets together. */
-static const char STATE_SQL[] =
+const char OUTBOX_STATE_SQL[] =
     "WITH m AS MATERIALIZED (SELECT b.bucket, coalesce(n.from_s, '1:1:'::txid_snapshot) AS from_s, n.to_s,"
     "   coalesce(n.after, 0) AS after, coalesce(n.from_xid, 0) AS from_x, coalesce(n.from_position, 0) AS from_p"
     "   FROM generate_series(0, 15) AS b (bucket) LEFT JOIN " NEWEST_MARKS " AS n ON n.bucket = b.bucket)"
@@ -200,7 +200,7 @@ static const char STATE_SQL[] =
 
 CO_FN Err outbox_state(Engine *engine, OutboxState *ret) {
     const Statement *statement;
-    TRY(engine_statement(engine, "outbox_state", STATE_SQL, false, &statement));
+    TRY(engine_statement(engine, "outbox_state", OUTBOX_STATE_SQL, false, &statement));
     PgResult result;
     TRY(pg_query(engine_pool(engine), statement, NULL, &result));
     *ret = (OutboxState){.depth = pg_i64(&result, 0, 0), .age_ns = pg_i64(&result, 0, 1)};

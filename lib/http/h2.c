@@ -110,9 +110,11 @@ void h2_stream_give(HttpConnection *conn, H2Stream *stream) {
         (void)nghttp2_session_consume(session->ng, stream->id, stream->in.n);
     if (!stream->closed) {
         (void)nghttp2_session_set_stream_user_data(session->ng, stream->id, NULL);
-        /* The answer is out and the rest of the body is not wanted (RFC 9113 §8.1), or the answer was cut short. */
-        (void)nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, stream->id,
-                                        stream->out_done ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR);
+        /* The answer is out and the rest of the body is not wanted (RFC 9113 §8.1), or the answer was cut short. A
+         * reset takes back what is queued: where the answer's last frame still is, on_frame_sent does it. */
+        if (stream->out_framed || !stream->out_done)
+            (void)nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, stream->id,
+                                            stream->out_done ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR);
         connection_touch(conn);
     }
     buf_done(&stream->in);

@@ -58,7 +58,8 @@ struct H2Stream {
     const H2Fields *out_trailers; /* behind it; NULL: none */
     bool out_last;                /* nothing follows it */
     bool out_idle;                /* nghttp2 waits to be told of more */
-    bool out_done;                /* the end has been written */
+    bool out_done;                /* the end has been given to nghttp2 */
+    bool out_framed;              /* and stands in the connection's block */
 };
 
 enum {

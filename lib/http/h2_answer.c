@@ -70,7 +70,23 @@ static int on_body_send(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
     return 0;
 }
 
+/* The last frame of an answer that has none to wait for it any more, to a request that goes on. */
+static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *data) {
+    int32_t id = frame->hd.stream_id;
+    (void)data;
+    if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+        return 0;
+    Exchange *ex = nghttp2_session_get_stream_user_data(ng, id);
+    if (ex != NULL)
+        ex->stream->out_framed = true;
+    else if (nghttp2_session_get_stream_remote_close(ng, id) == 0)
+        (void)nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
 void h2_callbacks_output(nghttp2_session_callbacks *callbacks) {
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_send_data_callback(callbacks, on_body_send);
 }
 
@@ -137,11 +153,11 @@ static Err head_submit(Exchange *ex, int64_t length, bool has_body) {
     if (server->options.server_name.n > 0)
         field_add(&fields, STR("server"), server->options.server_name);
     nghttp2_data_provider provider = {.read_callback = on_body_ask};
+    if (nghttp2_submit_response(ex->conn->h2->ng, ex->stream->id, fields.p, fields.n, has_body ? &provider : NULL) != 0)
+        return ERR_NO_MEMORY;
     ex->stream->out_done = !has_body;
-    int failed =
-        nghttp2_submit_response(ex->conn->h2->ng, ex->stream->id, fields.p, fields.n, has_body ? &provider : NULL);
     connection_touch(ex->conn);
-    return failed == 0 ? ERR_OK : ERR_NO_MEMORY;
+    return ERR_OK;
 }
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
@@ -307,9 +323,9 @@ CO_FN Err h2_pass_begin(Exchange *ex, const UpstreamAnswer *answer) {
     TRY(pass_fields(ex, answer, answer->status >= 200 && answer->status != 204, &fields));
     bool has_body = kind != BODY_NONE && !(kind == BODY_LENGTH && answer->content_length == 0);
     nghttp2_data_provider provider = {.read_callback = on_body_ask};
-    ex->stream->out_done = !has_body;
     if (nghttp2_submit_response(ex->conn->h2->ng, ex->stream->id, fields.p, fields.n, has_body ? &provider : NULL) != 0)
         return ERR_NO_MEMORY;
+    ex->stream->out_done = !has_body;
     connection_touch(ex->conn);
     res->status = answer->status;
     res->streaming = true;

@@ -89,6 +89,11 @@ static bool others_usable(const Upstream *upstream, const Instance *but) {
     return false;
 }
 
+/* What may not be sent twice: does the other end still listen? Where a body may have come that should not: has it? */
+static bool is_worth_a_look(const UpstreamExchange *ex, const UpstreamConn *conn) {
+    return !ex->request.idempotent || conn->doubted;
+}
+
 /* A connection, on another instance where one will not have it. `fresh`: no kept one. */
 static CO_FN Err connection_take(UpstreamExchange *ex, bool fresh) {
     const UpstreamLimits *limits = &ex->upstream->options.limits;
@@ -97,8 +102,7 @@ static CO_FN Err connection_take(UpstreamExchange *ex, bool fresh) {
         if (ex->only == NULL && !ex->permitted)
             TRY(balance_enter(ex, but));
         memcpy(ex->peer, ex->instance->text, sizeof ex->peer);
-        /* What may not be sent twice is worth a look whether the other end still listens. */
-        while (!fresh && !ex->request.idempotent && ex->instance->unused != NULL &&
+        while (!fresh && ex->instance->unused != NULL && is_worth_a_look(ex, ex->instance->unused) &&
                !conn_is_quiet(ex->instance->unused))
             conn_close(ex->instance->unused);
         Err err = conn_obtain(ex->instance, fresh, deadline_in(ex, limits->connect_ms), &ex->conn);
@@ -257,10 +261,14 @@ static CO_FN Err head_read(UpstreamExchange *ex, UpstreamAnswer *ret) {
     }
 }
 
-/* Its connection had died while it was kept, and nothing can have come of the request. */
+/* Its connection had died while it was kept, and nothing can have come of the request; or what came is no answer but
+ * the body of the one before, which should have had none. */
 static bool may_repeat(UpstreamExchange *ex, Err err) {
-    return (err == ERR_EOF || err == ERR_IO) && !ex->heard && !ex->retried && ex->conn->served > 0 &&
-           ex->request.idempotent && !ex->request.more && balance_retry(ex->upstream);
+    bool died = (err == ERR_EOF || err == ERR_IO) && !ex->heard;
+    bool misheard = (err == ERR_SYNTAX || err == ERR_LIMIT || err == ERR_EOF || err == ERR_IO) && ex->heard &&
+                    ex->conn->doubted && ex->interims == 0;
+    return (died || misheard) && !ex->retried && ex->conn->served > 0 && ex->request.idempotent && !ex->request.more &&
+           balance_retry(ex->upstream);
 }
 
 static CO_FN Err head_or_repeat(UpstreamExchange *ex, UpstreamAnswer *ret) {
@@ -270,6 +278,8 @@ static CO_FN Err head_or_repeat(UpstreamExchange *ex, UpstreamAnswer *ret) {
     conn_close(ex->conn);
     ex->conn = NULL;
     ex->retried = true;
+    ex->heard = false;
+    ex->scan = (AnswerScan){0};
     TRY(connection_take(ex, true));
     TRY(request_send(ex));
     return head_read(ex, ret);
@@ -385,10 +395,12 @@ void upstream_end(UpstreamExchange *ex) {
     if (ex->conn != NULL) {
         conn_take(ex->conn, 0);
         if (ex->failure == UPSTREAM_WELL && ex->answered && ex->keeps && ex->body_ended && ex->finished_ms != 0 &&
-            ex->body_kind != BODY_TUNNEL)
+            ex->body_kind != BODY_TUNNEL) {
+            ex->conn->doubted = ex->body_kind == BODY_NONE;
             conn_keep(ex->conn);
-        else
+        } else {
             conn_close(ex->conn);
+        }
     }
     balance_leave(ex);
     Upstream *upstream = ex->upstream;

@@ -48,6 +48,7 @@ typedef struct UpstreamConn {
     bool secured;     /* the handshake is over */
     bool tls_refused; /* one side did not like the other's certificate, or speaks no TLS at all */
     bool ended_well;  /* nothing is in work on it: TLS may say goodbye */
+    bool doubted; /* the last answer had no body by the rules (HEAD, 204, 304): some servers send one all the same */
 } UpstreamConn;
 
 struct Instance {

@@ -9,18 +9,9 @@
 #include "jobs/desk_internal.h"
 
 Err desk_ask(const JobDesk *desk, const Statement *query, int n, const char *const *values, PGresult **ret) {
-    const char *schema = desk->board->context->schema;
-    const Str mark = STR("{schema}");
-    Buf sql = buf_new(desk->ctx->arena, 64 * 1024);
-    Str rest = str_c(query->sql);
-    for (ptrdiff_t at; (at = str_find(rest, mark)) >= 0; rest = str_slice(rest, (size_t)at + mark.n, rest.n)) {
-        buf_add(&sql, str_slice(rest, 0, (size_t)at));
-        buf_add_c(&sql, schema);
-    }
-    buf_add(&sql, rest);
-    buf_add_char(&sql, '\0');
-    Str text;
-    TRY(buf_finish(&sql, &text));
+    Str text = sql_with_schema(desk->ctx->arena, desk->board->context->schema, str_c(query->sql));
+    if (text.p == NULL)
+        return ERR_NO_MEMORY;
     return pg_sync_exec_params(desk->ctx, desk->conn, text.p, n, values, ret);
 }
 

@@ -198,7 +198,9 @@ CO_FN Err pg_tx_query_commit(PgTx *tx, const Statement *statement, const PgParam
 MUST_USE Err pg_listen(PgPool *pool, const char *channel, void (*fn)(Str payload, void *data), void *data);
 
 /** Blocking helpers for the command line and migrations (no loop, text format). The caller owns the connection
- *  (PQfinish). */
+ *  (PQfinish). Connecting takes at most 10 s for each address, or what the URL's connect_timeout says; a statement,
+ *  until ctx->deadline_ms (0: for ever, as migrations need it), and then is answered ERR_TIMEOUT and the connection is
+ *  beyond use (PQstatus): a server that hangs takes a statement and says nothing. */
 MUST_USE Err pg_sync_connect(Ctx *ctx, Str url, Str role, PGconn **ret);
 /** Runs SQL without parameters; several statements allowed. ERR_* as pg_query, problem says what and where. *ret may be
  *  NULL; otherwise PQclear it. */

@@ -113,7 +113,7 @@ const Context *engine_context(Engine *engine) {
     return engine->context;
 }
 
-static Str with_schema(Arena *arena, const char *schema, Str sql) {
+Str sql_with_schema(Arena *arena, const char *schema, Str sql) {
     const Str mark = STR("{schema}");
     Buf out = buf_new(arena, 65536);
     for (ptrdiff_t at; (at = str_find(sql, mark)) >= 0; sql = str_slice(sql, (size_t)at + mark.n, sql.n)) {
@@ -134,7 +134,7 @@ Err engine_statement(Engine *engine, const char *name, const char *sql, bool wri
     }
     ExtraStatement *extra = ARENA_NEW(engine->arena, ExtraStatement);
     Str own_name = arena_str(engine->arena, str_c(name));
-    Str text = with_schema(engine->arena, engine->context->schema, str_c(sql));
+    Str text = sql_with_schema(engine->arena, engine->context->schema, str_c(sql));
     if (extra == NULL || own_name.p == NULL || text.p == NULL)
         return ERR_NO_MEMORY;
     *extra =

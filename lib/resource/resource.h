@@ -351,6 +351,8 @@ CO_FN Err resource_list(Engine *engine, const Resource *resource, Ctx *ctx, cons
  * first time and kept as long as the engine (a prepared statement is known by its address). ERR_NO_MEMORY.
  */
 MUST_USE Err engine_statement(Engine *engine, const char *name, const char *sql, bool writes, const Statement **ret);
+/** sql with the schema's name for each {schema}, NUL-terminated, in the arena. Absent: no memory. */
+Str sql_with_schema(Arena *arena, const char *schema, Str sql);
 /** The context's outbox among its resources, or NULL. */
 const Resource *engine_outbox(Engine *engine);
 /**

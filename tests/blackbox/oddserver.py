@@ -109,17 +109,17 @@ class Conversation:
 class OddServer:
     """tls: an ssl.SSLContext of the server's side."""
 
-    def __init__(self, port=0, tls=None):
-        self.wanted, self.tls = port, tls
+    def __init__(self, port=0, tls=None, host="127.0.0.1"):
+        self.wanted, self.tls, self.host = port, tls, host
 
     def __enter__(self):
         self.seen, self.ended, self.connections, self.lock = [], 0, 0, threading.Lock()
         self.handshakes = []  # one for each that went well: was a session resumed?
         self.gate = threading.Event()
         self.socks = []
-        self.listener = socket.create_server(("127.0.0.1", self.wanted), backlog=1024)
+        self.listener = socket.create_server((self.host, self.wanted), backlog=1024)
         self.port = self.listener.getsockname()[1]
-        self.url = f"http{'s' if self.tls else ''}://127.0.0.1:{self.port}"
+        self.url = f"http{'s' if self.tls else ''}://{self.host}:{self.port}"
         threading.Thread(target=self.accept, daemon=True).start()
         return self
 
@@ -376,6 +376,15 @@ def splitting(talk, request):
     while talk.more():
         pass
     return CLOSE
+
+
+@oddity
+def late_body(talk, request):
+    """A body behind the head that answers HEAD, when the next request is there already."""
+    talk.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+    if request.method == "HEAD" and not talk.kept:
+        talk.more()
+    talk.send("late body")
 
 
 MALFORMED = {

@@ -25,7 +25,7 @@ def event(price=12.5, **more):
 class Backend:
     """An HTTP server whose answers are `answer(handler, body) -> (status, headers, bytes)`; None closes without one."""
 
-    def __init__(self, name, answer=None):
+    def __init__(self, name, answer=None, port=0):
         self.name, self.seen, self.answer = name, [], answer or (lambda h, body: self.json(event()))
         self.lock = threading.Lock()
         backend = self
@@ -62,7 +62,7 @@ class Backend:
             def handle_error(self, *_):
                 pass
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

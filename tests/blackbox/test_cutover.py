@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import Usher, wait_for
+from conftest import Usher, wait_for, waiting_in
 from shadowlib import EVENT, Backend, Gateway, event, hammer
 
 
@@ -75,6 +75,22 @@ def test_a_canary_is_sticky_and_grows(gateway):
     gateway.stage("events", "reads", "canary", "--percent", "60", "--force")
     wait_for(lambda: len(taken()) > len(first), what="it grows")
     assert first <= taken()
+
+
+def test_a_canary_by_address_looks_behind_trusted_proxies(shared_server, old, new):
+    """A load balancer in front has one address; its clients have theirs."""
+    env = {"CANARY_KEY": "address", "GATEWAY_TRUSTED_PROXIES": "127.0.0.1", "SHADOW_BACK": "false"}
+    with Gateway(shared_server.url(), old.url, new.url, env=env) as gateway:
+        gateway.clear()
+        gateway.stage("events", "reads", "canary", "--percent", "50", "--force")
+
+        def sides():
+            return {n: side(gateway, headers={"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(40)}
+
+        first = wait_for(lambda: set((found := sides()).values()) == {"old", "new"} and found == sides() and found, what="the canary")
+        assert sides() == first
+        assert len({side(gateway, headers={"X-Forwarded-For": f"192.0.2.{n}, 127.0.0.1"}) for n in range(40)}) == 2
+        gateway.clear()
 
 
 def test_testers_choose_by_a_signature(gateway):
@@ -214,3 +230,68 @@ def test_the_last_known_stage_goes_on_without_postgres(old, new):
             own.start()
             gateway.stage("events", "reads", "rollback")
             wait_for(lambda: side(gateway) == "old", limit=60, what="following again")
+
+
+def test_a_long_outage_of_postgres_ends_nothing(old, new):
+    """Longer than any statement is given. Behind it counts go on, and what fails steps back: once, and another time."""
+    failing = []
+    new.answer = lambda h, body: Backend.json(event(), headers={"X-Side": "new"}, status=500 if failing else 200)
+    with Usher() as own:
+        with Gateway(own.url(), old.url, new.url, env={"SHADOW_BACK": "false"}) as gateway:
+            gateway.stage("events", "reads", "promote", "--force")
+            wait_for(lambda: side(gateway) == "new", what="promoted")
+            own.stop()
+            until = time.monotonic() + 6  # the fault's length
+            wait_for(lambda: time.monotonic() > until)
+            own.start()
+
+            def counted():
+                return gateway.sql("SELECT coalesce(sum(requests), 0) FROM gateway.traffic WHERE side = 'new'")[0][0]
+
+            before = wait_for(lambda: (n := counted()) > 0 and n, 60, "the database again")
+            wait_for(lambda: gateway.get() and counted() > before, 60, "counts")
+            for _ in range(2):
+                with hammer(gateway):
+                    failing.append(True)
+                    wait_for(lambda: gateway.sql("SELECT stage FROM gateway.stages") == [("shadow",)], limit=120, what="a step back")
+                failing.clear()
+                until = time.monotonic() + 5
+                wait_for(lambda: time.monotonic() > until)
+                gateway.stage("events", "reads", "promote", "--force")
+                wait_for(lambda: side(gateway) == "new", what="promoted again")
+
+
+def test_what_has_had_its_time_goes(shared_server, old, new):
+    """Callers and causes are named by whoever comes and answers, so that their number must be bounded, too."""
+    gateway = Gateway(shared_server.url(), old.url, new.url)
+    gateway.clear()
+    gateway.sql("INSERT INTO gateway.callers SELECT 'GET /events', 'caller ' || n, 1, now(), now() - n * interval '1 second' "
+                "FROM generate_series(1, 11200) n")
+    gateway.sql("INSERT INTO gateway.callers SELECT 'GET /users', 'caller ' || n, 1, now(), now() - interval '91 days' FROM generate_series(1, 700) n")
+    gateway.sql("INSERT INTO gateway.clusters (route, pointer, kind, class, count, first_seen, last_seen, old_value, new_value) "
+                "SELECT 'GET /events', '/' || n, 'value', 'real', 1, now(), now() - n * interval '1 second', '', '' FROM generate_series(1, 10200) n")
+    gateway.sql("INSERT INTO gateway.samples (cluster_id, taken_at, method, target, request_headers, request_body, old_status, old_headers, old_body, "
+                "new_status, new_headers, new_body, differences) SELECT id, now(), '', '', '', '', 200, '', '', 200, '', '', '' FROM gateway.clusters")
+    gateway.sql("INSERT INTO gateway.tallies SELECT 'GET /events', 'live', date_trunc('minute', now()) - n * interval '1 day', 'events', 'reads', "
+                "1, 1, 0, 0, 0, 0, 0 FROM generate_series(1, 40) n")
+    gateway.sql("INSERT INTO gateway.traffic SELECT gen_random_uuid(), 'GET /events', 'legacy', date_trunc('minute', now()) - n * interval '1 day', "
+                "'events', 'reads', 1, 0, 1, '' FROM generate_series(1, 40) n")
+    with gateway:
+        def left():
+            return [gateway.sql(f"SELECT count(*) FROM gateway.{table}")[0][0] for table in ("callers", "clusters", "samples", "tallies", "traffic")]
+        wait_for(lambda: left() == [10000, 10000, 10000, 29, 29], 60, "what is left")
+        assert gateway.sql("SELECT max(substr(caller, 8)::integer) FROM gateway.callers") == [(10000,)], "those seen last stay"
+        gateway.clear()
+
+
+def test_what_is_published_waits_no_more(server, old, new):
+    """Rows stay in the outbox for a while behind their publication: the gate counts those that wait."""
+    gateway = Gateway(server.url(), old.url, new.url)
+    with gateway:
+        server.sql("INSERT INTO events.outbox (message_id, type, aggregate, payload, appended_at) "
+                   "SELECT gen_random_uuid(), 'Nobody:Listens', gen_random_uuid(), '{}', now() FROM generate_series(1, 1500)")
+        assert server.sql("SELECT count(*) > 1000 FROM events.outbox") == [(True,)]
+        wait_for(lambda: server.sql(f"SELECT {waiting_in('events')}")[0][0] == 0, what="published")
+        gates = json.loads(gateway.cli("cutover", "plan", "events", "--json", check=1).stdout)["gates"]
+        assert {"name": "outbox", "state": "holds"}.items() <= next(g for g in gates if g["name"] == "outbox").items(), gates
+        gateway.clear()

@@ -257,6 +257,22 @@ def test_an_answer_too_many_is_nobodys(gateway, odd):
             assert wire.answer().body == b"fine"
 
 
+def test_a_body_behind_head_is_nobodys(gateway, odd):
+    """What comes on a connection that is kept: it is dropped. What comes when the next request is under way: that is asked elsewhere, if it may."""
+    with gateway.connect() as wire:
+        for path in ("/plain", "/late-body") * 3:
+            wire.send(get(path, method="HEAD"))
+            assert wire.answer(head_only=True).status == 200
+            wire.send(get("/echo", "Content-Length: 4", method="PUT") + b"mine")
+            assert wire.answer().body == b"mine", path
+        wire.send(get("/late-body", method="HEAD"))
+        assert wire.answer(head_only=True).status == 200
+        wire.send(get("/echo", "Content-Length: 4", method="POST") + b"once")
+        assert wire.answer().status == 502, "what may not be sent twice is not"
+        wait_for(lambda: b"once" in [r.body for r in odd.seen], what="it was sent")
+        assert [r.body for r in odd.seen].count(b"once") == 1
+
+
 def test_a_client_that_leaves_ends_the_servers_work(gateway, odd):
     ended = odd.ended
     with gateway.connect() as wire:

@@ -228,6 +228,49 @@ def test_an_instance_that_checks_call_bad_gets_nothing():
             oddserver.ODDITIES["/plain"] = plain
 
 
+@pytest.mark.parametrize("slow_start,share", [("0s", 50), ("1h", 0)])
+def test_an_instance_that_comes_back_begins_slowly(slow_start, share):
+    """With equal work the one that was always there is taken first, for as long as the other one begins."""
+    with OddServer() as here:
+        with OddServer() as away:
+            port = away.port
+        limits = {"failures_max": 1, "aside": "50ms", "slow_start": slow_start, "retry_percent": 100}
+        with Gateway(routes=config(here.url, f"http://127.0.0.1:{port}", **limits)) as gateway:
+            wait_for(lambda: gateway.ask(get("/plain")).status == 200 and gateway.events("upstream.aside"), what="the dead one put aside")
+            with OddServer(port) as back:
+                wait_for(lambda: gateway.ask(get("/plain")).status == 200 and gateway.events("upstream.back"), 30, what="the one that is back")
+                before = len(back.seen)
+                assert all(gateway.ask(get("/plain")).status == 200 for _ in range(100))
+                assert len(back.seen) - before == share
+
+
+def test_a_name_that_moves_is_followed():
+    """Looked up again and again: the address that has gone gets nothing any more, and nobody notices."""
+    with tempfile.NamedTemporaryFile("w", suffix=".hosts") as hosts, OddServer(host="127.0.0.2") as one, OddServer(one.port, host="127.0.0.3") as two:
+        def leads_to(address):
+            hosts.seek(0)
+            hosts.write(f"{address} moves.test # \n")
+            hosts.flush()
+
+        leads_to("127.0.0.2")
+        limits = {"urls": [f"http://moves.test:{one.port}"], "resolve_interval": "100ms"}
+        gateway = Gateway(routes={"upstreams": {"m": limits}, "old": "m"})
+        gateway.command = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts.name, *gateway.command]
+        if subprocess.run([*gateway.command[:4], 'mount --bind "$0" /etc/hosts', hosts.name], capture_output=True).returncode != 0:
+            pytest.skip("no mount namespace here")
+        with gateway, Load(gateway, clients=2) as load:
+            load.more(50)
+            assert one.seen and not two.seen
+            leads_to("127.0.0.3")
+            wait_for(lambda: gateway.events("upstream.left"), 30, "the old address has left")
+            load.more(20)
+            asked = len(one.seen)
+            load.more(50)
+            assert len(one.seen) == asked and len(two.seen) > 0
+            load.__exit__()
+            assert set(load.statuses) == {200} and not load.failures
+
+
 def test_a_name_is_looked_up(odd):
     with Gateway(legacy=f"http://localhost:{odd.port}") as gateway:
         assert gateway.ask(get("/plain")).body == b"fine"

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT, Usher
+from gatewaylib import Gateway
 from h2lib import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY,
                    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, Client, block, field, frame, number, request)
 
@@ -32,97 +33,124 @@ def window(n, stream=0):
 BODY = b'{"fullName":"H Two","email":"h.two.000@example.org"}'
 POST = request("/users", "POST", [("content-type", "application/json"), ("content-length", str(len(BODY)))])
 
-# What is sent behind the preface and SETTINGS, and what must be seen: a status on stream 1, "RST x" on stream 1, or "GOAWAY x".
+# Section of RFC 9113; what is sent behind the preface and SETTINGS (None: nothing, and no SETTINGS either, but a request at once), and what must be seen: a
+# status on stream 1, "RST x" on stream 1, or "GOAWAY x".
 CASES = [
     # --- well-formed
-    ("a request", head(), 200),
-    ("HEAD", head(request(method="HEAD")), 405),
-    ("no such route", head(request("/nothing")), 404),
-    ("a path that is none", head(request("/%zz")), 400),
-    ("a body", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY), 201),
-    ("a body in pieces", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY[:7]) + frame(DATA, END_STREAM, 1, BODY[7:]), 201),
-    ("a body without a length", head(POST[:-1], flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + frame(DATA, END_STREAM, 1), 201),
-    ("padding", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM | PADDED, 1, b"\x03" + BODY + b"\0\0\0"), 201),
-    ("trailers", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + head([("x-checked", "1")]), 201),
-    ("a head in pieces", frame(HEADERS, END_STREAM, 1, block(request())[:11]) + frame(CONTINUATION, END_HEADERS, 1, block(request())[11:]), 200),
-    ("an unknown frame is passed over", frame(0xbe, 0, 0, b"x") + head(), 200),
-    ("an unknown setting is passed over", frame(SETTINGS, payload=setting(0xbeef, 1)) + head(), 200),
-    ("PRIORITY means nothing", frame(PRIORITY, 0, 3, struct.pack(">IB", 0, 9)) + head(), 200),
-    ("Host beside :authority", head(request(more=[("host", "localhost")])), 200),
-    ("Host in place of :authority", head([f for f in request() if f[0] != ":authority"] + [("host", "localhost")]), 200),
-    ("te: trailers", head(request(more=[("te", "trailers")])), 200),
-    ("cookie crumbs", head(request(more=[("cookie", "a=1"), ("cookie", "b=2")])), 200),
+    ("8.1", "a request", head(), 200),
+    ("8.1", "HEAD", head(request(method="HEAD")), 405),
+    ("8.1", "no such route", head(request("/nothing")), 404),
+    ("8.3.1", "a path that is none", head(request("/%zz")), 400),
+    ("8.1", "a body", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY), 201),
+    ("6.1", "a body in pieces", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY[:7]) + frame(DATA, END_STREAM, 1, BODY[7:]), 201),
+    ("8.1.1", "a body without a length", head(POST[:-1], flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + frame(DATA, END_STREAM, 1), 201),
+    ("6.1", "padding", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM | PADDED, 1, b"\x03" + BODY + b"\0\0\0"), 201),
+    ("8.1", "trailers", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + head([("x-checked", "1")]), 201),
+    ("6.10", "a head in pieces", frame(HEADERS, END_STREAM, 1, block(request())[:11]) + frame(CONTINUATION, END_HEADERS, 1, block(request())[11:]), 200),
+    ("5.5", "an unknown frame is passed over", frame(0xbe, 0, 0, b"x") + head(), 200),
+    ("6.5.2", "an unknown setting is passed over", frame(SETTINGS, payload=setting(0xbeef, 1)) + head(), 200),
+    ("5.3.2", "PRIORITY means nothing", frame(PRIORITY, 0, 3, struct.pack(">IB", 0, 9)) + head(), 200),
+    ("8.3.1", "Host beside :authority", head(request(more=[("host", "localhost")])), 200),
+    ("8.3.1", "Host in place of :authority", head([f for f in request() if f[0] != ":authority"] + [("host", "localhost")]), 200),
+    ("8.2.2", "te: trailers", head(request(more=[("te", "trailers")])), 200),
+    ("8.2.3", "cookie crumbs", head(request(more=[("cookie", "a=1"), ("cookie", "b=2")])), 200),
     # --- §8.1.1: malformed
-    ("a name in capitals", head(request(more=[("X-Big", "1")])), "RST PROTOCOL_ERROR"),
-    ("an unknown pseudo field", head([(":what", "x"), *request()]), "RST PROTOCOL_ERROR"),
-    ("a pseudo field of answers", head([(":status", "200"), *request()]), "RST PROTOCOL_ERROR"),
-    ("a pseudo field behind others", head([("x", "1"), *request()]), "RST PROTOCOL_ERROR"),
-    ("a pseudo field twice", head([(":path", "/"), *request()]), "RST PROTOCOL_ERROR"),
-    ("no :method", head(request()[1:]), "RST PROTOCOL_ERROR"),
-    ("no :scheme", head([f for f in request() if f[0] != ":scheme"]), "RST PROTOCOL_ERROR"),
-    ("no :path", head([f for f in request() if f[0] != ":path"]), "RST PROTOCOL_ERROR"),
-    ("an empty :path", head(request("")), "RST PROTOCOL_ERROR"),
-    ("a :path without a slash", head(request("events")), "RST PROTOCOL_ERROR"),
-    ("connection", head(request(more=[("connection", "close")])), "RST PROTOCOL_ERROR"),
-    ("transfer-encoding", head(request(more=[("transfer-encoding", "chunked")])), "RST PROTOCOL_ERROR"),
-    ("upgrade", head(request(more=[("upgrade", "h2c")])), "RST PROTOCOL_ERROR"),
-    ("keep-alive", head(request(more=[("keep-alive", "timeout=1")])), "RST PROTOCOL_ERROR"),
-    ("te: gzip", head(request(more=[("te", "gzip")])), "RST PROTOCOL_ERROR"),
-    ("a line break in a value", head(request(more=[("x", "a\r\nHost: evil")])), "RST PROTOCOL_ERROR"),
-    ("NUL in a value", head(request(more=[("x", "a\0b")])), "RST PROTOCOL_ERROR"),
-    ("a line break in the method", head(request(method="GET / HTTP/1.1\r\nX: ")), "RST PROTOCOL_ERROR"),
-    ("a space in the path", head(request("/events HTTP/1.1\r\nX: y")), "RST PROTOCOL_ERROR"),
-    ("a Host that is not :authority", head(request(more=[("host", "other")])), "RST PROTOCOL_ERROR"),
-    ("less body than said", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY[:-1]), "RST PROTOCOL_ERROR"),
-    ("more body than said", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY + b" "), "RST PROTOCOL_ERROR"),
-    ("a length and no body", head(POST), "RST PROTOCOL_ERROR"),
-    ("two lengths", head([*POST, ("content-length", "1")], flags=END_HEADERS), "RST PROTOCOL_ERROR"),
-    ("pseudo fields in trailers", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + head([(":path", "/")]), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "a name in capitals", head(request(more=[("X-Big", "1")])), "RST PROTOCOL_ERROR"),
+    ("8.3", "an unknown pseudo field", head([(":what", "x"), *request()]), "RST PROTOCOL_ERROR"),
+    ("8.3", "a pseudo field of answers", head([(":status", "200"), *request()]), "RST PROTOCOL_ERROR"),
+    ("8.3", "a pseudo field behind others", head([("x", "1"), *request()]), "RST PROTOCOL_ERROR"),
+    ("8.3", "a pseudo field twice", head([(":path", "/"), *request()]), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "no :method", head(request()[1:]), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "no :scheme", head([f for f in request() if f[0] != ":scheme"]), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "no :path", head([f for f in request() if f[0] != ":path"]), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "an empty :path", head(request("")), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "a :path without a slash", head(request("events")), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "connection", head(request(more=[("connection", "close")])), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "transfer-encoding", head(request(more=[("transfer-encoding", "chunked")])), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "upgrade", head(request(more=[("upgrade", "h2c")])), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "keep-alive", head(request(more=[("keep-alive", "timeout=1")])), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "te: gzip", head(request(more=[("te", "gzip")])), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "a line break in a value", head(request(more=[("x", "a\r\nHost: evil")])), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "NUL in a value", head(request(more=[("x", "a\0b")])), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "a line break in the method", head(request(method="GET / HTTP/1.1\r\nX: ")), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "a space in the path", head(request("/events HTTP/1.1\r\nX: y")), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "a Host that is not :authority", head(request(more=[("host", "other")])), "RST PROTOCOL_ERROR"),
+    ("8.1.1", "less body than said", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY[:-1]), "RST PROTOCOL_ERROR"),
+    ("8.1.1", "more body than said", head(POST, flags=END_HEADERS) + frame(DATA, END_STREAM, 1, BODY + b" "), "RST PROTOCOL_ERROR"),
+    ("8.1.1", "a length and no body", head(POST), "RST PROTOCOL_ERROR"),
+    ("8.1.1", "two lengths", head([*POST, ("content-length", "1")], flags=END_HEADERS), "RST PROTOCOL_ERROR"),
+    ("8.1", "pseudo fields in trailers", head(POST, flags=END_HEADERS) + frame(DATA, 0, 1, BODY) + head([(":path", "/")]), "RST PROTOCOL_ERROR"),
     # --- heads that are no requests of ours: answered
-    ("no host", head([f for f in request() if f[0] != ":authority"]), "RST PROTOCOL_ERROR"),
-    ("an authority with a space", head(request(authority="a b")), "RST PROTOCOL_ERROR"),
-    ("an authority that is none", head(request(authority="a:b:c")), 400),
-    ("a target over the limit", head(request("/" + "x" * 8300)), 414),
-    ("fields over the limit", frame(HEADERS, END_STREAM, 1, block(request(more=[("a", "x" * 16000)]))) +
+    ("8.3.1", "no host", head([f for f in request() if f[0] != ":authority"]), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "an authority with a space", head(request(authority="a b")), "RST PROTOCOL_ERROR"),
+    ("8.3.1", "an authority that is none", head(request(authority="a:b:c")), 400),
+    ("10.5.1", "a target over the limit", head(request("/" + "x" * 8300)), 414),
+    ("10.5.1", "fields over the limit", frame(HEADERS, END_STREAM, 1, block(request(more=[("a", "x" * 16000)]))) +
      frame(CONTINUATION, 0, 1, field("b", "y" * 16000)) + frame(CONTINUATION, END_HEADERS, 1, field("c", "z" * 3000)), 431),
-    ("too many fields", head(request(more=[(f"x{i}", "1") for i in range(120)])), 431),
-    ("a body over the limit", head(request("/users", "POST", [("content-type", "application/json"), ("content-length", "30000001")]), flags=END_HEADERS), 413),
-    ("another expectation", head(request("/users", "POST", [("expect", "x")]), flags=END_HEADERS), 417),
+    ("10.5.1", "too many fields", head(request(more=[(f"x{i}", "1") for i in range(120)])), 431),
+    ("8.1", "a body over the limit", head(request("/users", "POST", [("content-type", "application/json"), ("content-length", "30000001")]), flags=END_HEADERS), 413),
+    ("8.1", "another expectation", head(request("/users", "POST", [("expect", "x")]), flags=END_HEADERS), 417),
     # --- §5.1, §6: streams and frames where they do not belong
-    ("an even stream", head(stream=2), "GOAWAY PROTOCOL_ERROR"),
-    ("DATA on stream 0", frame(DATA, 0, 0, b"x"), "GOAWAY PROTOCOL_ERROR"),
-    ("DATA on an idle stream", frame(DATA, 0, 1, b"x"), "GOAWAY PROTOCOL_ERROR"),
-    ("HEADERS on stream 0", head(stream=0), "GOAWAY PROTOCOL_ERROR"),
-    ("SETTINGS on a stream", frame(SETTINGS, 0, 1), "GOAWAY PROTOCOL_ERROR"),
-    ("SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, b"12345"), "GOAWAY FRAME_SIZE_ERROR"),
-    ("SETTINGS ACK with a payload", frame(SETTINGS, ACK, 0, setting(3, 1)), "GOAWAY FRAME_SIZE_ERROR"),
-    ("ENABLE_PUSH 2", frame(SETTINGS, 0, 0, setting(2, 2)), "GOAWAY PROTOCOL_ERROR"),
-    ("a window over 2^31-1", frame(SETTINGS, 0, 0, setting(4, 0x80000000)), "GOAWAY FLOW_CONTROL_ERROR"),
-    ("MAX_FRAME_SIZE 1", frame(SETTINGS, 0, 0, setting(5, 1)), "GOAWAY PROTOCOL_ERROR"),
-    ("PING of 7 bytes", frame(PING, 0, 0, b"1234567"), "GOAWAY FRAME_SIZE_ERROR"),
-    ("PING on a stream", frame(PING, 0, 1, b"12345678"), "GOAWAY PROTOCOL_ERROR"),
-    ("GOAWAY on a stream", frame(GOAWAY, 0, 1, bytes(8)), "GOAWAY PROTOCOL_ERROR"),
-    ("RST_STREAM on an idle stream", frame(RST_STREAM, 0, 1, bytes(4)), "GOAWAY PROTOCOL_ERROR"),
-    ("RST_STREAM of 3 bytes", head(flags=END_HEADERS) + frame(RST_STREAM, 0, 1, bytes(3)), "GOAWAY FRAME_SIZE_ERROR"),
-    ("PUSH_PROMISE from a client", head(flags=END_HEADERS) + frame(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2)), "GOAWAY PROTOCOL_ERROR"),
-    ("WINDOW_UPDATE of 0", window(0), "GOAWAY PROTOCOL_ERROR"),
-    ("WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, bytes(3)), "GOAWAY FRAME_SIZE_ERROR"),
-    ("a connection window that overflows", window(0x7fffffff), "GOAWAY FLOW_CONTROL_ERROR"),
-    ("a stream window that overflows", head(POST, flags=END_HEADERS) + window(0x7fffffff, 1), "RST FLOW_CONTROL_ERROR"),
-    ("a frame over the largest size", frame(DATA, 0, 1, bytes(16385)), "GOAWAY FRAME_SIZE_ERROR"),
-    ("another frame inside a head", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(PING, 0, 0, bytes(8)), "GOAWAY PROTOCOL_ERROR"),
-    ("CONTINUATION of another stream", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(CONTINUATION, END_HEADERS, 3, b""), "GOAWAY PROTOCOL_ERROR"),
-    ("CONTINUATION without HEADERS", frame(CONTINUATION, END_HEADERS, 1, block(request())), "GOAWAY PROTOCOL_ERROR"),
-    ("padding longer than the frame", head(POST, flags=END_HEADERS) + frame(DATA, PADDED, 1, b"\x09abc"), "GOAWAY PROTOCOL_ERROR"),
-    ("DATA behind the end", head() + frame(DATA, 0, 1, b"x"), ("GOAWAY STREAM_CLOSED", "RST STREAM_CLOSED")),
-    ("HEADERS behind the end", head() + head(), ("GOAWAY STREAM_CLOSED", "RST STREAM_CLOSED", "GOAWAY PROTOCOL_ERROR")),
-    ("a second HEADERS that ends nothing", head(POST, flags=END_HEADERS) + head([("x", "1")], flags=END_HEADERS), ("RST PROTOCOL_ERROR", "GOAWAY PROTOCOL_ERROR")),
+    ("5.1.1", "an even stream", head(stream=2), "GOAWAY PROTOCOL_ERROR"),
+    ("6.1", "DATA on stream 0", frame(DATA, 0, 0, b"x"), "GOAWAY PROTOCOL_ERROR"),
+    ("5.1", "DATA on an idle stream", frame(DATA, 0, 1, b"x"), "GOAWAY PROTOCOL_ERROR"),
+    ("6.2", "HEADERS on stream 0", head(stream=0), "GOAWAY PROTOCOL_ERROR"),
+    ("6.5", "SETTINGS on a stream", frame(SETTINGS, 0, 1), "GOAWAY PROTOCOL_ERROR"),
+    ("6.5", "SETTINGS of 5 bytes", frame(SETTINGS, 0, 0, b"12345"), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.5", "SETTINGS ACK with a payload", frame(SETTINGS, ACK, 0, setting(3, 1)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.5.2", "ENABLE_PUSH 2", frame(SETTINGS, 0, 0, setting(2, 2)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.5.2", "a window over 2^31-1", frame(SETTINGS, 0, 0, setting(4, 0x80000000)), "GOAWAY FLOW_CONTROL_ERROR"),
+    ("6.5.2", "MAX_FRAME_SIZE 1", frame(SETTINGS, 0, 0, setting(5, 1)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.7", "PING of 7 bytes", frame(PING, 0, 0, b"1234567"), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.7", "PING on a stream", frame(PING, 0, 1, b"12345678"), "GOAWAY PROTOCOL_ERROR"),
+    ("6.8", "GOAWAY on a stream", frame(GOAWAY, 0, 1, bytes(8)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.4", "RST_STREAM on an idle stream", frame(RST_STREAM, 0, 1, bytes(4)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.4", "RST_STREAM of 3 bytes", head(flags=END_HEADERS) + frame(RST_STREAM, 0, 1, bytes(3)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("8.4", "PUSH_PROMISE from a client", head(flags=END_HEADERS) + frame(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.9", "WINDOW_UPDATE of 0", window(0), "GOAWAY PROTOCOL_ERROR"),
+    ("6.9", "WINDOW_UPDATE of 3 bytes", frame(WINDOW_UPDATE, 0, 0, bytes(3)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.9.1", "a connection window that overflows", window(0x7fffffff), "GOAWAY FLOW_CONTROL_ERROR"),
+    ("6.9.1", "a stream window that overflows", head(POST, flags=END_HEADERS) + window(0x7fffffff, 1), "RST FLOW_CONTROL_ERROR"),
+    ("4.2", "a frame over the largest size", frame(DATA, 0, 1, bytes(16385)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.2", "another frame inside a head", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(PING, 0, 0, bytes(8)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.10", "CONTINUATION of another stream", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(CONTINUATION, END_HEADERS, 3, b""), "GOAWAY PROTOCOL_ERROR"),
+    ("6.10", "CONTINUATION without HEADERS", frame(CONTINUATION, END_HEADERS, 1, block(request())), "GOAWAY PROTOCOL_ERROR"),
+    ("6.1", "padding longer than the frame", head(POST, flags=END_HEADERS) + frame(DATA, PADDED, 1, b"\x09abc"), "GOAWAY PROTOCOL_ERROR"),
+    ("5.1", "DATA behind the end", head() + frame(DATA, 0, 1, b"x"), ("GOAWAY STREAM_CLOSED", "RST STREAM_CLOSED")),
+    ("5.1", "HEADERS behind the end", head() + head(), ("GOAWAY STREAM_CLOSED", "RST STREAM_CLOSED", "GOAWAY PROTOCOL_ERROR")),
+    ("8.1", "a second HEADERS that ends nothing", head(POST, flags=END_HEADERS) + head([("x", "1")], flags=END_HEADERS), ("RST PROTOCOL_ERROR", "GOAWAY PROTOCOL_ERROR")),
+    ("3.4", "SETTINGS do not come first", None, "GOAWAY PROTOCOL_ERROR"),
+    ("4.2", "HEADERS over the largest size", frame(HEADERS, END_STREAM | END_HEADERS, 1, block(request()) + bytes(16384)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("4.2", "a frame that says 2^24-1", frame(DATA, 0, 1, b"x", length=0xffffff), "GOAWAY FRAME_SIZE_ERROR"),
+    ("5.1", "WINDOW_UPDATE on an idle stream", window(1, 1), "GOAWAY PROTOCOL_ERROR"),
+    ("5.1.1", "a stream of the server's", head(stream=4), "GOAWAY PROTOCOL_ERROR"),
+    ("5.5", "an unknown frame inside a head", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(0xbe, 0, 1, b"x"), "GOAWAY PROTOCOL_ERROR"),
+    ("6.2", "padding longer than a head", frame(HEADERS, END_STREAM | END_HEADERS | PADDED, 1, b"\xff" + block(request())), "GOAWAY PROTOCOL_ERROR"),
+    ("6.3", "PRIORITY of 4 bytes", frame(PRIORITY, 0, 1, bytes(4)), ("GOAWAY FRAME_SIZE_ERROR", "RST FRAME_SIZE_ERROR")),
+    ("6.3", "PRIORITY on stream 0", frame(PRIORITY, 0, 0, bytes(5)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.4", "RST_STREAM on stream 0", frame(RST_STREAM, 0, 0, bytes(4)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.5.2", "MAX_FRAME_SIZE over 2^24-1", frame(SETTINGS, 0, 0, setting(5, 1 << 24)), "GOAWAY PROTOCOL_ERROR"),
+    ("6.5.3", "an ACK of nothing that was sent", frame(SETTINGS, ACK) * 2 + head(), (200, "GOAWAY PROTOCOL_ERROR")),
+    ("6.8", "GOAWAY of 7 bytes", frame(GOAWAY, 0, 0, bytes(7)), "GOAWAY FRAME_SIZE_ERROR"),
+    ("6.9", "WINDOW_UPDATE of 0 on a stream", head(POST, flags=END_HEADERS) + window(0, 1), ("RST PROTOCOL_ERROR", "GOAWAY PROTOCOL_ERROR")),
+    ("6.9.2", "a first window that makes one overflow", head(POST, flags=END_HEADERS) + window(0x7fff0000, 1) + frame(SETTINGS, 0, 0, setting(4, 0x7fffffff)),
+     ("GOAWAY FLOW_CONTROL_ERROR", "RST FLOW_CONTROL_ERROR")),
+    ("6.10", "CONTINUATION on stream 0", frame(HEADERS, END_STREAM, 1, block(request())[:9]) + frame(CONTINUATION, END_HEADERS, 0, b""), "GOAWAY PROTOCOL_ERROR"),
+    ("6.10", "CONTINUATION behind a whole head", head(POST, flags=END_HEADERS) + frame(CONTINUATION, END_HEADERS, 1, field("x", "1")), "GOAWAY PROTOCOL_ERROR"),
+    ("8.2.1", "a name with a space", head(request(more=[("x y", "1")])), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "a name with a colon", head(request(more=[("x:y", "1")])), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "an empty name", head(request(more=[("", "1")])), "RST PROTOCOL_ERROR"),
+    ("8.2.1", "a name outside ASCII", head(request(more=[(b"x\xff".decode("latin-1"), "1")])), "RST PROTOCOL_ERROR"),
+    ("8.2.2", "proxy-connection", head(request(more=[("proxy-connection", "keep-alive")])), "RST PROTOCOL_ERROR"),
+    ("8.5", "CONNECT with a path", head(request("/events", "CONNECT")), "RST PROTOCOL_ERROR"),
+    ("8.5", "CONNECT", head([(":method", "CONNECT"), (":authority", "localhost:80")]), ("RST PROTOCOL_ERROR", 400, 404, 405, 501)),
     # --- RFC 7541
-    ("an index of nothing", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\xff\x80\x01"), "GOAWAY COMPRESSION_ERROR"),
-    ("index 0", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x80"), "GOAWAY COMPRESSION_ERROR"),
-    ("a table over the limit", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x3f\xff\xff\x03" + block(request())), "GOAWAY COMPRESSION_ERROR"),
-    ("a string cut short", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x00\x0axy"), "GOAWAY COMPRESSION_ERROR"),
-    ("a number without end", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x00\x7f" + b"\xff" * 12), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "a table that changes its size in the middle", frame(HEADERS, END_STREAM | END_HEADERS, 1, block(request()) + b"\x20"), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "an index of nothing", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\xff\x80\x01"), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "index 0", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x80"), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "a table over the limit", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x3f\xff\xff\x03" + block(request())), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "a string cut short", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x00\x0axy"), "GOAWAY COMPRESSION_ERROR"),
+    ("4.3", "a number without end", frame(HEADERS, END_STREAM | END_HEADERS, 1, b"\x00\x7f" + b"\xff" * 12), "GOAWAY COMPRESSION_ERROR"),
 ]
 
 
@@ -137,13 +165,28 @@ def seen(client):
     return out
 
 
-@pytest.mark.parametrize("label,data,want", CASES, ids=[c[0] for c in CASES])
-def test_case(server, label, data, want):
+def named(case):
+    section, label, _, want = case
+    return f"§{section} {label}: {' or '.join(map(str, want)) if isinstance(want, tuple) else want}"
+
+
+@pytest.fixture(scope="module", params=["http role", "gateway"])
+def door(request, server):
+    """(its number, port): our own server, and the gateway before it. Both must keep to the same rules."""
+    if request.param == "http role":
+        yield 0, server.port
+    else:
+        with Gateway(legacy=server.base, env={"HTTP2_CLEARTEXT": "true"}) as gateway:
+            yield 1, gateway.port
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(named, CASES))
+def test_case(door, case):
+    _, _, data, want = case
     wants = want if isinstance(want, tuple) else (want,)
-    own = b"h.two.%03d" % [c[0] for c in CASES].index(label)  # an address is taken once
-    data = data.replace(b"h.two.000", own)
-    with Client(server.port) as client:
-        client.send(data)
+    own = b"h.two.%03d" % (2 * CASES.index(case) + door[0])  # an address is taken once
+    with Client(door[1], hello=data is not None) as client:
+        client.send(PREFACE + head() if data is None else data.replace(b"h.two.000", own))
         assert client.until(lambda c: any(w in seen(c) for w in wants)), f"{seen(client)}, closed: {client.closed}"
         if any(str(w).startswith("GOAWAY") for w in wants) and client.goaway():
             assert client.until(lambda c: c.closed) or client.closed, "the connection ends behind GOAWAY"
@@ -251,14 +294,17 @@ FLOODS = [
 
 
 @pytest.mark.parametrize("label,make,n", FLOODS, ids=[f[0] for f in FLOODS])
-def test_floods_end_the_connection(server, label, make, n):
-    with Client(server.port) as client:
+def test_floods_end_the_connection(door, server, label, make, n):
+    with Client(door[1]) as client:
         for i in range(0, n, 100):
             client.send(b"".join(make(j) for j in range(i, i + 100)))
         assert client.until(lambda c: c.closed or c.goaway()), label
         client.until(lambda c: c.closed)
         assert client.goaway() in ("ENHANCE_YOUR_CALM", "INTERNAL_ERROR", "PROTOCOL_ERROR", None)
     assert server.get("/events").status == 200
+    with Client(door[1]) as client:
+        client.ask()
+        assert client.until(lambda c: c.ended()) and client.status() == 200, "others are served"
 
 
 def test_an_hpack_bomb_costs_nothing(server):

@@ -3,12 +3,18 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+import urllib.parse
 
 import pytest
 
-from conftest import BINARY, ROOT, Usher, wait_for
+from certs import Authority
+from conftest import BINARY, ROOT, Usher, free_port, wait_for
 from shadowlib import EVENT, Backend, Gateway, event
+
+sys.path.append(str(ROOT / "tests/chaos"))
+from faultproxy import FaultProxy  # noqa: E402
 
 QUICK = ("--phase", "300ms", "--gates-within", "60s", "--samples", "30", "--limit", "20", "--among-clients")
 FORCE = ("--force", "a test", "--slack", "60")  # no test asks how long anything took
@@ -21,10 +27,11 @@ BRIEF = (*SLOW, "--gates-within", "0s")
 class Rehearsal:
     """One running in the background."""
 
-    def __init__(self, gateway, *args, context="events"):
+    def __init__(self, gateway, *args, context="events", url=None, env=None):
         self.gateway = gateway
-        self.process = subprocess.Popen([BINARY, "rehearse", context, *args, "--json", "--url", f"http://127.0.0.1:{gateway.port}"],
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=gateway.env)
+        url = url or f"http://127.0.0.1:{gateway.port}"
+        self.process = subprocess.Popen([BINARY, "rehearse", context, *args, "--json", "--url", url], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**gateway.env, **(env or {})})
 
     def stage(self, wanted, part="reads"):
         """Waits until the stage is that."""
@@ -229,6 +236,53 @@ def test_postgres_goes_away_in_the_middle(old, new):
             assert report["restored"] is True and any("Postgres could not be asked" in p for p in report["problems"])
             assert sum(p["failed"] for p in report["phases"]) == 0
             put_back(gateway)
+
+
+def test_a_postgres_that_hangs_is_given_up(gateway):
+    """It takes what is sent and never answers, as a machine that swaps or a network that swallows."""
+    parts = urllib.parse.urlsplit(gateway.database)
+    options = dict(urllib.parse.parse_qsl(parts.query))
+    proxy = FaultProxy(options["host"] + "/.s.PGSQL.5432")
+    through = f"postgresql://127.0.0.1:{proxy.port}{parts.path}?user={options['user']}&connect_timeout=2"
+    try:
+        rehearsal = Rehearsal(gateway, *SLOW, env={"DATABASE_URL": through})
+        rehearsal.stage("shadow")
+        proxy.stall()
+        said = ""
+        while "Postgres could not be asked" not in said:
+            said = rehearsal.process.stderr.readline()
+            assert said, "it ended without a word of Postgres"
+        gateway.env, before = {**gateway.env, "DATABASE_URL": through}, gateway.env
+        for command in (("cutover", "status"), ("diffs", "list"), ("rehearse", "events", "--undo")):
+            assert "timeout" in gateway.cli(*command, check=2).stderr
+        gateway.env = before
+        proxy.heal()
+        report = rehearsal.end(1)
+        assert any("has not answered in time" in p for p in report["problems"]), report
+        assert report["restored"] is True and sum(p["failed"] for p in report["phases"]) == 0
+        put_back(gateway)
+    finally:
+        proxy.close()
+
+
+def test_gateways_behind_https(shared_server, old, new, tmp_path):
+    ca, port = Authority(tmp_path), free_port()
+    crt, key = ca.issue("front")
+    env = {"TLS_CERT": str(crt), "TLS_KEY": str(key), "CANARY_KEY": "cookie:user", "SHADOW_RECHECK": "20ms"}
+    gateway = Gateway(shared_server.url(), old.url, new.url, env=env)
+    gateway.env["GATEWAY_LISTEN"] += f",https://127.0.0.1:{port}"
+    with gateway:
+        gateway.clear()
+        url = f"https://127.0.0.1:{port}"
+        assert "tls" in Rehearsal(gateway, *BRIEF, url=url).end(2), "whoever that is, it is not the one who is meant"
+        assert "nowhere.crt" in Rehearsal(gateway, *BRIEF, url=url + "?cacertfile=/nowhere.crt").end(2)
+        assert gateway.sql("SELECT * FROM gateway.stage_changes") == []
+        report = Rehearsal(gateway, *BRIEF, url=url + f"?cacertfile={ca.crt}").end(0)
+        assert report["url"] == url and all(p["requests"] > 0 and p["failed"] == 0 for p in report["phases"])
+        gateway.env["GATEWAY_LISTEN"] = f"https://127.0.0.1:{port}"
+        assert "https:// only" in gateway.cli("rehearse", "events", *BRIEF, check=2).stderr
+        put_back(gateway)
+        gateway.clear()
 
 
 def test_an_error_step_is_stepped_back_from(gateway, old, new, tmp_path):

@@ -2,10 +2,11 @@
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
-from conftest import wait_for
+from conftest import BINARY, ROOT, wait_for
 from shadowlib import EVENT, Backend, Gateway, event, hammer
 
 
@@ -78,6 +79,17 @@ def test_a_difference_is_found_explained_expected_and_replayed(gateway, old, new
     gateway.sql("UPDATE gateway.expected_differences SET expires_at = now() - interval '1 second'")
     gateway.sql("NOTIFY gateway_stages")
     wait_for(lambda: gateway.get() and gateway.tally()["real"] > before, what="counts again")
+
+
+def test_the_mirror_points_the_other_way_when_the_new_side_answers(gateway, old, new):
+    """While data is kept in step the old side is the check: old is old and new is new in what is found, whoever answered the client."""
+    new.answer = lambda h, body: Backend.json(event(price=13.5))
+    gateway.stage("events", "reads", "promote", "--force")
+    wait_for(lambda: gateway.get().json()["Price"] == 13.5 and old.count(mirrored=True) > 0, what="the old side is asked behind the new one")
+    cause, = wait_for(lambda: gateway.diffs()["causes"], what="causes")
+    assert (cause["pointer"], cause["class"], cause["old_value"], cause["new_value"]) == ("/Price", "real", "12.5", "13.5")
+    gateway.stage("events", "reads", "rollback", "--legacy")
+    wait_for(lambda: gateway.get().json()["Price"] == 12.5, what="rolled back")
 
 
 def test_lag_and_noise_are_no_real_differences(gateway, old, new):
@@ -208,3 +220,52 @@ def test_what_passes_is_recorded_redacted_and_replayed(shared_server, old, new, 
         assert "2 exchanges, 0 unexpected" in done.stdout
         assert gateway.sql("SELECT compared, real, source FROM gateway.tallies WHERE route = 'GET /users/{id}'") == [(1, 0, "replay")]
         gateway.clear()
+
+
+def test_the_mirror_follows_a_reload(shared_server, old, new, tmp_path):
+    """Other sides in the routes file: the shadow worker asks those, as the gateway does; and goes on where one is taken away."""
+    routes, third = tmp_path / "routes.json", Backend("third")
+
+    def point_to(*urls):
+        routes.write_text(json.dumps({"upstreams": {"new": {"urls": list(urls)}}}))
+
+    point_to(new.url)
+    with Gateway(shared_server.url(), old.url, "http://127.0.0.1:1", env={"GATEWAY_ROUTES": str(routes)}) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        with hammer(gateway) as results:
+            point_to(third.url)
+            gateway.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: third.count(mirrored=True) > 20, what="the other one is asked")
+            before = new.count()
+            asked = third.count()
+            wait_for(lambda: third.count() > asked + 20, what="and goes on being asked")
+            assert new.count() == before, "and only that"
+        assert {status for status, _ in results} == {200}
+        gateway.clear()
+    third.close()
+
+
+def test_a_recording_is_replayed_at_the_speed_that_is_asked_for(old, tmp_path):
+    """Ten minutes lie between its two requests. A thousand times as fast it is over while the other still waits for its second."""
+    def exchange(at_ms, path):
+        return {"at_ms": at_ms, "request": {"method": "GET", "path": path, "headers": []},
+                "response": {"status": 200, "reason": "OK", "version": "HTTP/1.1",
+                             "headers": [["Content-Type", "application/json; charset=utf-8"]], "body": json.dumps(event())}}
+
+    recording = tmp_path / "recorded.json"
+    recording.write_text(json.dumps({"name": "pace", "exchanges": [exchange(5000, "/first"), exchange(605000, "/second")]}))
+    as_recorded = subprocess.Popen([BINARY, "replay", str(recording), "--against", old.url, "--speed", "100"], cwd=ROOT,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: old.count() == 1, what="its first request, at once")
+        done = subprocess.run([BINARY, "replay", str(recording), "--against", old.url, "--speed", "100000"], cwd=ROOT, capture_output=True, text=True)
+        assert "2 exchanges, 0 unexpected" in done.stdout, done.stdout + done.stderr
+        assert [path for _, path, _, _ in old.seen] == ["/first", "/first", "/second"]
+        assert as_recorded.poll() is None, "it waits"
+    finally:
+        as_recorded.kill()
+        as_recorded.communicate()
+    for wrong in ("0", "fast", "100001"):
+        done = subprocess.run([BINARY, "replay", str(recording), "--speed", wrong], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and "--speed takes a percentage" in done.stderr

@@ -1,8 +1,8 @@
-"""A proxy on loopback that spoils connections: cuts them, delays every byte, stalls, or stalls one direction of one of them.
+"""A proxy on loopback that spoils connections: cuts them, delays every byte, stalls all, or one direction of one of them.
 
     proxy = FaultProxy(target)       target: the path of a unix socket, or (host, port)
     proxy.port                       where to connect
-    proxy.cut(), proxy.cut_one(random), proxy.delay(seconds), proxy.stall_one(random), proxy.heal(), proxy.close()
+    proxy.cut(), proxy.cut_one(random), proxy.delay(seconds), proxy.stall(), proxy.stall_one(random), proxy.heal(), proxy.close()
 
 One thread runs an event loop; every method may be called from any thread and returns when it is done.
 """
@@ -25,12 +25,16 @@ class Pair:
         for writer in self.writers:
             writer.transport.abort()
 
+    def stall(self):
+        for direction in self.flowing:
+            direction.clear()
+
 
 class FaultProxy:
     def __init__(self, target):
         self.target = target
         self.pairs = set()
-        self.pause = 0.0
+        self.pause, self.stalled = 0.0, False
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -51,6 +55,8 @@ class FaultProxy:
             return
         pair = Pair((writer, their_writer))
         self.pairs.add(pair)
+        if self.stalled:
+            pair.stall()
         try:
             await asyncio.gather(self.carry(pair, 0, reader, their_writer), self.carry(pair, 1, their_reader, writer))
         except (OSError, asyncio.CancelledError):
@@ -103,6 +109,11 @@ class FaultProxy:
     def cut_one(self, rng):
         self.one(rng, Pair.cut)
 
+    def stall(self):
+        """Every connection, those to come too: taken, and nothing goes either way until heal()."""
+        self.stalled = True
+        self.ask(self.each(Pair.stall))
+
     def stall_one(self, rng):
         """What goes one way is kept until heal(): requests that were sent and are never answered, or answers to nobody."""
         self.one(rng, lambda pair: pair.flowing[rng.randrange(2)].clear())
@@ -111,7 +122,7 @@ class FaultProxy:
         self.pause = seconds
 
     def heal(self):
-        self.pause = 0.0
+        self.pause, self.stalled = 0.0, False
         self.ask(self.each(lambda pair: [direction.set() for direction in pair.flowing]))
 
     def close(self):

@@ -101,3 +101,38 @@ SELECT route, caller, count, statement_timestamp(), statement_timestamp()
   FROM unnest($1::text[], $2::text[], $3::bigint[]) AS n (route, caller, count)
  ORDER BY route, caller
     ON CONFLICT (route, caller) DO UPDATE SET count = c.count + excluded.count, last_seen = excluded.last_seen;
+
+-- What is forgotten, $1 rows at a time. Gates look back a week at most; callers and causes are named by whoever comes and answers, so
+-- that their number is bounded too: $2 of them stay, those that were seen last.
+-- name: gateway_callers_prune :exec
+DELETE FROM gateway.callers AS c
+ USING (SELECT route, caller
+          FROM gateway.callers
+         WHERE last_seen < statement_timestamp() - interval '90 days'
+            OR last_seen < (SELECT last_seen FROM gateway.callers ORDER BY last_seen DESC OFFSET $2::bigint - 1 LIMIT 1)
+         LIMIT $1::bigint FOR UPDATE SKIP LOCKED) AS old
+ WHERE c.route = old.route AND c.caller = old.caller;
+
+-- name: gateway_clusters_prune :exec
+WITH gone AS (DELETE FROM gateway.clusters AS c
+               USING (SELECT id
+                        FROM gateway.clusters
+                       WHERE last_seen < statement_timestamp() - interval '90 days'
+                          OR last_seen < (SELECT last_seen FROM gateway.clusters ORDER BY last_seen DESC OFFSET $2::bigint - 1 LIMIT 1)
+                       LIMIT $1::bigint FOR UPDATE SKIP LOCKED) AS old
+               WHERE c.id = old.id
+              RETURNING c.id),
+     shown AS (DELETE FROM gateway.samples WHERE cluster_id IN (SELECT id FROM gone))
+SELECT id FROM gone;
+
+-- name: gateway_tallies_prune :exec
+DELETE FROM gateway.tallies AS t
+ USING (SELECT route, source, minute FROM gateway.tallies WHERE minute < statement_timestamp() - interval '30 days'
+         LIMIT $1::bigint FOR UPDATE SKIP LOCKED) AS old
+ WHERE t.route = old.route AND t.source = old.source AND t.minute = old.minute;
+
+-- name: gateway_traffic_prune :exec
+DELETE FROM gateway.traffic AS t
+ USING (SELECT gateway, route, side, minute FROM gateway.traffic WHERE minute < statement_timestamp() - interval '30 days'
+         LIMIT $1::bigint FOR UPDATE SKIP LOCKED) AS old
+ WHERE t.gateway = old.gateway AND t.route = old.route AND t.side = old.side AND t.minute = old.minute;

@@ -68,10 +68,65 @@ static void parameters_and_role(void **state) {
     arena_free(arena);
 }
 
+/* A statement that does not come back ends at the deadline, and its connection with it: what came later would be taken
+ * for the answer of the next one. */
+static void a_server_that_does_not_answer(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    Arena *arena = arena_new(1 << 20);
+    Ctx ctx;
+    PGconn *conn = NULL;
+    ctx_init(&ctx, arena, clock_mono_ms() + 60000);
+    assert_int_equal(pg_sync_connect(&ctx, str_c(getenv("DATABASE_URL")), (Str){NULL, 0}, &conn), ERR_OK);
+    assert_int_equal(pg_sync_exec(&ctx, conn, "SELECT pg_sleep(0.01)", NULL), ERR_OK);
+    ctx.deadline_ms = clock_mono_ms() + 50;
+    assert_int_equal(pg_sync_exec(&ctx, conn, "SELECT pg_sleep(600)", NULL), ERR_TIMEOUT);
+    assert_true(str_find(ctx.problem.message, STR("has not answered in time")) >= 0);
+    assert_int_equal(PQstatus(conn), CONNECTION_BAD);
+    ctx.deadline_ms = 0;
+    problem_clear(&ctx);
+    assert_int_equal(pg_sync_exec_params(&ctx, conn, "SELECT 1", 0, NULL, NULL), ERR_UNAVAILABLE);
+    PQfinish(conn);
+    /* The server's own limit comes first where it has one: then the connection goes on. */
+    problem_clear(&ctx);
+    assert_int_equal(pg_sync_connect(&ctx, str_c(getenv("DATABASE_URL")), (Str){NULL, 0}, &conn), ERR_OK);
+    assert_int_equal(pg_sync_exec(&ctx, conn, "SET statement_timeout = 20", NULL), ERR_OK);
+    ctx.deadline_ms = clock_mono_ms() + 60000;
+    assert_int_equal(pg_sync_exec(&ctx, conn, "SELECT pg_sleep(600)", NULL), ERR_TIMEOUT);
+    assert_int_equal(pg_sync_exec(&ctx, conn, "SELECT 1", NULL), ERR_OK);
+    PQfinish(conn);
+    arena_free(arena);
+}
+
+/* More than a socket holds goes out while the server already answers. */
+static void a_long_statement(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    enum { LONG = 20 << 20 };
+    Arena *arena = arena_new(64 << 20);
+    Ctx ctx;
+    PGconn *conn = NULL;
+    PGresult *answer = NULL;
+    ctx_init(&ctx, arena, 0);
+    char *text = arena_alloc(arena, LONG + 1);
+    assert_non_null(text);
+    memset(text, 'x', LONG);
+    text[LONG] = '\0';
+    assert_int_equal(pg_sync_connect(&ctx, str_c(getenv("DATABASE_URL")), (Str){NULL, 0}, &conn), ERR_OK);
+    const char *values[] = {text};
+    assert_int_equal(pg_sync_exec_params(&ctx, conn, "SELECT $1::text", 1, values, &answer), ERR_OK);
+    assert_int_equal(PQgetlength(answer, 0, 0), LONG);
+    PQclear(answer);
+    PQfinish(conn);
+    arena_free(arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(statements),
         cmocka_unit_test(parameters_and_role),
+        cmocka_unit_test(a_server_that_does_not_answer),
+        cmocka_unit_test(a_long_statement),
     };
     return cmocka_run_group_tests_name("pg: blocking helpers", tests, NULL, NULL);
 }
