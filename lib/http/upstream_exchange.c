@@ -373,6 +373,28 @@ CO_FN Err upstream_read(UpstreamExchange *ex, Str *ret) {
     return ERR_OK;
 }
 
+uint64_t upstream_spliceable(const UpstreamExchange *ex) {
+    bool can = ex->conn != NULL && ex->conn->tls == NULL && block_length(ex->conn->in) == 0 &&
+               ex->body_kind == BODY_LENGTH && ex->failure == UPSTREAM_WELL;
+    return can ? ex->left : 0;
+}
+
+CO_FN Err upstream_splice(UpstreamExchange *ex, int pipe, size_t *ret_n) {
+    Err err;
+    if (ex->failure != UPSTREAM_WELL)
+        return failure_err(ex->failure);
+    conn_take(ex->conn, 0); /* what the last piece was in */
+    do
+        err = conn_splice(ex->conn, pipe, (size_t)MIN_OF(ex->left, (uint64_t)INT32_MAX),
+                          deadline_in(ex, ex->upstream->options.limits.idle_ms), ret_n);
+    while (err == ERR_RETRY);
+    if (err != ERR_OK)
+        return fail(ex, failure_of(ex, err, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_TRUNCATED));
+    ex->left -= *ret_n;
+    ex->body_ended = ex->left == 0;
+    return ERR_OK;
+}
+
 Str upstream_trailers(const UpstreamExchange *ex) {
     return ex->body_ended ? buf_str(&ex->trailers) : STR("");
 }
