@@ -198,6 +198,8 @@ int64_t body_deadline(const Exchange *ex, uint64_t received, int64_t now);
 /** True for fields that belong to one connection (RFC 9110 §7.6.1), `listed` being the values of Connection. */
 bool field_is_hop(Str name, const Str *listed, size_t n_listed);
 enum { LISTED_MAX = 8 };
+/** A value of Connection, as most are, that names no field but Keep-Alive, which never passes. */
+bool lists_nothing(Str value);
 /** The values of an answer's Connection fields; how many. */
 size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]);
 /** How an answer's body goes out to this client. */
