@@ -307,8 +307,10 @@ class LargeBody(Case):
     def sides(self):
         need_nginx()
         for size in (BODY_MB, SMALL_BODY_MB):
-            with open(self.directory / f"body-{size}", "wb") as out:
-                out.truncate(size << 20)
+            with open(self.directory / f"body-{size}", "w+b") as body:
+                body.truncate(size << 20)
+                while body.read(1 << 20):  # into the page cache, which the first side would fill
+                    pass
         (self.directory / "answer").write_text("x")
         back = backend(self, self.directory, "/answer")
 
