@@ -192,7 +192,7 @@ static void answer_count(Connection *c, int status) {
 
 static void connection_ready(Connection *c) {
     if (c->cap - c->n < 4096) {
-        c->cap = c->cap == 0 ? 16384 : c->cap * 2;
+        c->cap = c->cap == 0 ? 65536 : c->cap * 2; /* most answers in one read */
         if (c->cap > ANSWER_MAX || (c->in = realloc(c->in, c->cap)) == NULL)
             die("answer");
     }

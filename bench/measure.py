@@ -85,12 +85,12 @@ def free_port():
 class Server:
     """A process that answers HTTP on self.port; ready when `path` is answered with 200."""
 
-    def __init__(self, name, argv, path, env=None, port=None, cwd=None):
+    def __init__(self, name, argv, path, env=None, port=None, cwd=None, own_session=True):
         self.name, self.port = name, port or free_port()
         self.log = tempfile.TemporaryFile()
         started = time.monotonic()
         self.process = subprocess.Popen(argv, cwd=cwd or ROOT, stdout=self.log, stderr=self.log,
-                                        env={**os.environ, **(env or {}), "PORT": str(self.port)}, start_new_session=True)
+                                        env={**os.environ, **(env or {}), "PORT": str(self.port)}, start_new_session=own_session)
         while not self.answers(path):
             if self.process.poll() is not None or time.monotonic() - started > 60:
                 self.log.seek(0)

@@ -287,17 +287,28 @@ bool board_put(Board *board, size_t worker, Str record) {
     ring_write(board, worker, head, &n, sizeof n);
     ring_write(board, worker, head + sizeof n, record.p, record.n);
     __atomic_store_n(&ring->head, head + sizeof n + n, __ATOMIC_RELEASE);
+    return true;
+}
+
+bool board_sleeps(const Board *board, size_t worker) {
     /* Between our publishing and our look at the sleeper, and its announcing and its look at the ring, one sees the
      * other. */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return __atomic_load_n(&board->sleeping[worker % board->shadows], __ATOMIC_RELAXED) != 0;
+}
+
+void board_wake(Board *board, size_t worker) {
     size_t shadow = worker % board->shadows;
-    if (__atomic_load_n(&board->sleeping[shadow], __ATOMIC_RELAXED) != 0 &&
-        __atomic_exchange_n(&board->sleeping[shadow], 0, __ATOMIC_RELAXED) != 0) {
-        uint64_t one = 1;
-        ssize_t written = write(board->wake_fds[shadow], &one, sizeof one);
-        (void)written; /* full: it is readable */
-    }
-    return true;
+    uint64_t one = 1;
+    if (__atomic_exchange_n(&board->sleeping[shadow], 0, __ATOMIC_RELAXED) == 0)
+        return;
+    ssize_t written = write(board->wake_fds[shadow], &one, sizeof one);
+    (void)written; /* full: it is readable */
+}
+
+bool board_half_full(const Board *board, size_t worker) {
+    const CopyRing *ring = &board->slots[worker].ring;
+    return load(&ring->head) - __atomic_load_n(&ring->tail, __ATOMIC_RELAXED) > board->ring_bytes / 2;
 }
 
 int board_wake_fd(const Board *board, size_t shadow) {
@@ -313,6 +324,8 @@ static bool has_any(const Board *board, size_t shadow) {
 
 bool board_sleep(Board *board, size_t shadow) {
     uint64_t drained;
+    if (has_any(board, shadow))
+        return false;
     ssize_t got = read(board->wake_fds[shadow], &drained, sizeof drained);
     (void)got;
     __atomic_store_n(&board->sleeping[shadow], 1, __ATOMIC_RELAXED);

@@ -98,8 +98,13 @@ void board_end(Board *board, size_t worker, size_t route, BoardSide side, bool e
 void board_skipped(Board *board, size_t worker, size_t route, SkipReason reason);
 /** The worker goes by this version of the stages from now on. */
 void board_adopted(Board *board, size_t worker, uint64_t version);
-/** False: no room, and nobody waits for any. */
+/** False: no room, and nobody waits for any. Wakes nobody. */
 bool board_put(Board *board, size_t worker, Str record);
+/** The shadow worker of this worker's ring sleeps, though there may be copies: board_wake, now or soon. */
+bool board_sleeps(const Board *board, size_t worker);
+/** Wakes it, if it sleeps. */
+void board_wake(Board *board, size_t worker);
+bool board_half_full(const Board *board, size_t worker);
 
 /* --- shadow workers ----------------------------------------------------------------------------------------------- */
 

@@ -84,11 +84,14 @@ Err copy_read(Str record, Copy *ret) {
 }
 
 Err copy_headers(Arena *arena, Str lines, const Header **ret, size_t *ret_n) {
-    Header *headers = ARENA_ARRAY(arena, Header, HEADERS_MAX);
-    size_t n = 0;
+    size_t n = 0, most = 1;
+    for (size_t i = 0; i < lines.n; i++)
+        most += lines.p[i] == '\n';
+    most = MIN_OF(most, (size_t)HEADERS_MAX);
+    Header *headers = ARENA_ARRAY(arena, Header, most);
     if (headers == NULL)
         return ERR_NO_MEMORY;
-    while (lines.n > 0 && n < HEADERS_MAX) {
+    while (lines.n > 0 && n < most) {
         Str line = str_cut(&lines, '\n'), value = line, name = str_cut(&value, ':');
         headers[n++] = (Header){name, value.p == NULL ? STR("") : str_trim(value, " ")};
     }

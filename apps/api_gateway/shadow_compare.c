@@ -21,14 +21,17 @@ void looking_skip(const Looking *look, SkipReason reason) {
 
 /* Between two hops only, or about a body, which gets its own; and no compression, which could not be compared. */
 static bool is_sent(Str name) {
-    static const char *const not_sent[] = {
-        "connection",      "keep-alive",        "proxy-connection", "te",
-        "trailer",         "transfer-encoding", "upgrade",          "expect",
-        "accept-encoding", "content-length",    "usher-side",       "usher-mirror",
-        "http2-settings",  "usher-trial",
+    static const Str not_sent[] = {
+        STR_INIT("connection"),       STR_INIT("keep-alive"),
+        STR_INIT("proxy-connection"), STR_INIT("te"),
+        STR_INIT("trailer"),          STR_INIT("transfer-encoding"),
+        STR_INIT("upgrade"),          STR_INIT("expect"),
+        STR_INIT("accept-encoding"),  STR_INIT("content-length"),
+        STR_INIT("usher-side"),       STR_INIT("usher-mirror"),
+        STR_INIT("http2-settings"),   STR_INIT("usher-trial"),
     };
     for (size_t i = 0; i < ARRAY_LEN(not_sent); i++)
-        if (str_eq_nocase(name, str_c(not_sent[i])))
+        if (str_eq_nocase(name, not_sent[i]))
             return false;
     return true;
 }
@@ -38,10 +41,14 @@ void looking_head(const Looking *look, Str method, Str target, Buf *out) {
     buf_add_char(out, ' ');
     buf_add(out, target);
     buf_add_c(out, " HTTP/1.1\r\n");
-    for (size_t i = 0; i < look->request_n; i++)
-        if (is_sent(look->request_headers[i].name))
-            buf_printf(out, "%.*s: %.*s\r\n", STR_ARG(look->request_headers[i].name),
-                       STR_ARG(look->request_headers[i].value));
+    for (size_t i = 0; i < look->request_n; i++) {
+        if (!is_sent(look->request_headers[i].name))
+            continue;
+        buf_add(out, look->request_headers[i].name);
+        buf_add(out, STR(": "));
+        buf_add(out, look->request_headers[i].value);
+        buf_add(out, STR("\r\n"));
+    }
     buf_add_c(out, "Usher-Mirror: shadow\r\n");
 }
 

@@ -10,7 +10,15 @@
 #include "base/heap.h"
 #include "telemetry/metrics.h"
 
-enum { TICK_MS = 20, COPY_MAX = 64 * 1024, RECORD_MAX = 256 * 1024, HEAD_MAX = 256, CALLER_MAX = 160, PPM = 1000000 };
+enum {
+    TICK_MS = 20,
+    WAKE_MS = 2,
+    COPY_MAX = 64 * 1024,
+    RECORD_MAX = 256 * 1024,
+    HEAD_MAX = 256,
+    CALLER_MAX = 160,
+    PPM = 1000000
+};
 
 /* A request that waits for a switch to be over. */
 typedef struct Held {
@@ -29,7 +37,7 @@ struct Switch {
     uint64_t version;
     Held *held;
     Buf record;
-    Timer tick;
+    Timer tick, wake;
 };
 
 /* What finished must know of decide; in the request's arena. */
@@ -250,6 +258,22 @@ static void skip(Switch *sw, size_t route, SkipReason reason) {
     metric_add(METRIC_SHADOW_SKIPPED, 1, LABELS({"usher.reason", skip_reason_name(reason), 0}));
 }
 
+/* A wake is a system call, and where the other core idles an interrupt to it, which cost more than all the rest of a
+ * copy: one for those of some milliseconds. Nobody waits for a comparison. */
+static void wake_soon(Switch *sw) {
+    const SwitchOptions *options = &sw->options;
+    if (!board_sleeps(options->board, options->worker))
+        return;
+    bool later = sw->wake.heap_index != 0 || timer_arm(sw->loop, &sw->wake, loop_now_ms(sw->loop) + WAKE_MS) == ERR_OK;
+    if (!later || board_half_full(options->board, options->worker))
+        board_wake(options->board, options->worker);
+}
+
+static void on_wake(Timer *timer) {
+    const Switch *sw = (const Switch *)((const char *)timer - offsetof(Switch, wake));
+    board_wake(sw->options.board, sw->options.worker);
+}
+
 static void put(Switch *sw, const Copy *copy, const GatewayExchange *exchange) {
     const Request *req = exchange->req;
     bool whole = copy->kind == COPY_EXCHANGE;
@@ -257,7 +281,9 @@ static void put(Switch *sw, const Copy *copy, const GatewayExchange *exchange) {
     Err err = copy_write(&sw->record, copy, req->headers, whole ? req->header_count : 0, exchange->headers,
                          whole ? exchange->header_count : 0);
     SkipReason reason = err == ERR_LIMIT ? SKIP_LARGE : err == ERR_OK ? SKIP_FULL : SKIP_CANNOT;
-    if ((err != ERR_OK || !board_put(sw->options.board, sw->options.worker, buf_str(&sw->record))) && whole)
+    if (err == ERR_OK && board_put(sw->options.board, sw->options.worker, buf_str(&sw->record)))
+        wake_soon(sw);
+    else if (whole)
         skip(sw, copy->route, reason);
 }
 
@@ -325,7 +351,11 @@ Err switch_new(Loop *loop, const SwitchOptions *options, Switch **ret) {
     Switch *sw = HEAP_NEW(Switch);
     if (sw == NULL)
         return ERR_NO_MEMORY;
-    *sw = (Switch){.loop = loop, .options = *options, .record = buf_new(NULL, RECORD_MAX), .tick = {.fn = on_tick}};
+    *sw = (Switch){.loop = loop,
+                   .options = *options,
+                   .record = buf_new(NULL, RECORD_MAX),
+                   .tick = {.fn = on_tick},
+                   .wake = {.fn = on_wake}};
     sw->hooks = (GatewayHooks){.decide = decide, .finished = finished, .data = sw, .copy_max = COPY_MAX};
     sw->stages = &sw->tables[0];
     sw->route_n = 1;
@@ -344,6 +374,8 @@ void switch_free(Switch *sw) {
     if (sw == NULL)
         return;
     timer_disarm(sw->loop, &sw->tick);
+    timer_disarm(sw->loop, &sw->wake);
+    board_wake(sw->options.board, sw->options.worker);
     board_detach(sw->options.board, sw->options.worker);
     buf_done(&sw->record);
     heap_free(sw);

@@ -9,6 +9,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "messaging/messages.h"
 #include "runtime/log.h"
@@ -18,7 +19,7 @@
 #include "usher/shadow_settings.h"
 #include "usher/trial_role.h"
 
-enum { ROUTER_BYTES = 16 << 20, OPTIONS_BYTES = 16 << 20, KINDS_MAX = 32, TYPES_MAX = 32 };
+enum { ROUTER_BYTES = 16 << 20, OPTIONS_BYTES = 16 << 20, KINDS_MAX = 32, TYPES_MAX = 32, NICE = 10 };
 
 /* Made before the first fork, the same in every process; NULL: there is no gateway. */
 static Board *board;
@@ -152,6 +153,10 @@ static Err open_ear(Worker *worker, const Settings *settings) {
 Err shadow_role_start(Worker *worker) {
     const Settings *settings = worker->settings;
     Ctx ctx;
+    /* What nobody waits for gives way to what somebody does. On another core too: the kernel weighs sessions against
+     * each other, and a worker that is busy there takes half of what ours has on the gateway's (autogroup,
+     * sched(7)). */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICE);
     observe_attach(worker);
     self.arena = arena_new(OPTIONS_BYTES);
     if (self.arena == NULL)

@@ -11,9 +11,28 @@ static inline unsigned char lower(char c) {
     return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
 }
 
+#define EACH_BYTE(byte) ((uint64_t)(byte)*0x0101010101010101u)
+
+/* Eight bytes, the same but for the case of letters: where they differ, it is by the one bit, of a letter. */
+static bool same_word(const char *a, const char *b) {
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    uint64_t differ = x ^ y, small = (x | EACH_BYTE(0x20)) & EACH_BYTE(0x7f);
+    /* The top bit of each byte: it is at least 'a'; it is above 'z'; it was no ASCII. */
+    uint64_t letter = (small + EACH_BYTE(0x80 - 'a')) & ~(small + EACH_BYTE(0x7f - 'z')) & ~x & EACH_BYTE(0x80);
+    return (differ & ~(letter >> 2)) == 0;
+}
+
 bool str_eq_nocase(Str a, Str b) {
     if (a.n != b.n)
         return false;
+    if (a.n >= 8) {
+        for (size_t i = 0; i + 8 < a.n; i += 8)
+            if (!same_word(a.p + i, b.p + i))
+                return false;
+        return same_word(a.p + a.n - 8, b.p + b.n - 8);
+    }
     for (size_t i = 0; i < a.n; i++)
         if (lower(a.p[i]) != lower(b.p[i]))
             return false;

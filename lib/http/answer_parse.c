@@ -17,7 +17,7 @@ AnswerResult answer_scan(AnswerScan *scan, const char *p, size_t n, size_t head_
         if (to > head_max)
             return ANSWER_TOO_LARGE;
         /* Told at once, not after a time-out, when something else than HTTP speaks there. */
-        if (memcmp(p, "HTTP/", MIN_OF(n, (size_t)5)) != 0)
+        if (scan->lines == 0 && memcmp(p, "HTTP/", MIN_OF(n, (size_t)5)) != 0)
             return ANSWER_BAD;
         if (lf == NULL)
             return ANSWER_MORE;
@@ -44,10 +44,7 @@ static Err status_line(Str line, UpstreamAnswer *answer) {
     answer->minor = line.p[7] - '0';
     answer->status = (int)status;
     answer->reason = str_slice(line, 13, line.n);
-    for (size_t i = 0; i < answer->reason.n; i++)
-        if (!char_is(answer->reason.p[i], CHAR_VALUE) && (uint8_t)answer->reason.p[i] < 0x80)
-            return ERR_SYNTAX;
-    return ERR_OK;
+    return chars_all_text(answer->reason) ? ERR_OK : ERR_SYNTAX;
 }
 
 static Err field_line(Str line, Header *ret) {
@@ -56,10 +53,9 @@ static Err field_line(Str line, Header *ret) {
         at++;
     if (at == 0 || at >= line.n || line.p[at] != ':')
         return ERR_SYNTAX;
-    Str value = str_trim(str_slice(line, at + 1, line.n), " \t");
-    for (size_t i = 0; i < value.n; i++)
-        if (!char_is(value.p[i], CHAR_VALUE) && (uint8_t)value.p[i] < 0x80)
-            return ERR_SYNTAX;
+    Str value = ows_trim((Str){line.p + at + 1, line.n - at - 1});
+    if (!chars_all_text(value))
+        return ERR_SYNTAX;
     ret->name = (Str){line.p, at};
     ret->value = value.n > 0 ? value : (Str){line.p + at + 1, 0};
     return ERR_OK;
@@ -73,7 +69,7 @@ typedef struct Framing {
 
 static void connection_note(Str value, Framing *framing) {
     while (value.p != NULL) {
-        Str option = str_trim(str_cut(&value, ','), " \t");
+        Str option = ows_trim(str_cut(&value, ','));
         framing->close = framing->close || str_eq_nocase(option, STR("close"));
         framing->keep_alive = framing->keep_alive || str_eq_nocase(option, STR("keep-alive"));
     }

@@ -26,3 +26,25 @@ const uint8_t HTTP_CHARS[256] = {
      0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0, /* f_ */
 };
 /* clang-format on */
+
+#define EACH_BYTE(byte) ((uint64_t)(byte)*0x0101010101010101u)
+
+/* Eight bytes at a time: a control (under 0x20, a tab among them) or DEL in it sends us back to the table. */
+static bool has_control(const char *p) {
+    uint64_t word, del;
+    memcpy(&word, p, sizeof word);
+    del = word ^ EACH_BYTE(0x7f);
+    return (((word - EACH_BYTE(0x20)) & ~word) | ((del - EACH_BYTE(1)) & ~del)) & EACH_BYTE(0x80);
+}
+
+bool chars_all_text(Str s) {
+    size_t i = 0;
+    while (i + 8 <= s.n && !has_control(s.p + i))
+        i += 8;
+    if (i > 0 && s.n - i < 8 && !has_control(s.p + s.n - 8)) /* the rest, and some of it over again */
+        return true;
+    for (; i < s.n; i++)
+        if (!char_is(s.p[i], CHAR_VALUE) && (uint8_t)s.p[i] < 0x80)
+            return false;
+    return true;
+}

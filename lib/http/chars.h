@@ -12,6 +12,9 @@ enum {
 };
 extern const uint8_t HTTP_CHARS[256];
 
+/** True when every byte of s is CHAR_VALUE or over 0x7F (obs-text). */
+bool chars_all_text(Str s);
+
 static inline bool char_is(char c, int classes) {
     return (HTTP_CHARS[(uint8_t)c] & classes) != 0;
 }
@@ -23,6 +26,15 @@ static inline bool chars_all(Str s, int classes) {
             return false;
     }
     return true;
+}
+
+/** Without spaces and tabs around it (OWS, RFC 9110 §5.6.3). */
+static inline Str ows_trim(Str s) {
+    while (s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = (Str){s.p + 1, s.n - 1};
+    while (s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
+    return s;
 }
 
 /** 0..15, or -1. */

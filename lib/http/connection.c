@@ -194,6 +194,8 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
         secure_handshake(conn);
     else if ((events & UV_READABLE) != 0 || secure_pending(conn))
         input_read(conn);
+    if ((events & UV_WRITABLE) != 0)
+        output_writable(conn);
     connection_touch(conn); /* writes what became writable */
 }
 

@@ -57,7 +57,8 @@ struct HttpConnection {
     bool blocked; /* a complete head waits for exchanges before it */
     bool resume;  /* input waits to be looked at in the turn's hook */
     bool out_blocked;
-    bool awaits_proxy; /* a PROXY header must come before anything else: proxy_protocol.c */
+    bool out_elsewhere; /* … with bytes that their writer holds */
+    bool awaits_proxy;  /* a PROXY header must come before anything else: proxy_protocol.c */
     Block *in, *out;
     BodyInput body;
     Exchange *first, *last; /* in work, in order of arrival */
@@ -167,8 +168,12 @@ bool output_room(HttpConnection *conn, size_t n);
 bool output_add(HttpConnection *conn, Str a, Str b);
 /** As output_add, but waits until there is room. ERR_EOF: client is gone. */
 CO_FN Err output_send(Exchange *ex, Str a, Str b) MUST_USE;
+/** Gives the n bytes of a pipe to the client, which speaks HTTP/1.1 without TLS. */
+CO_FN Err output_splice(Exchange *ex, int pipe, size_t n) MUST_USE;
 /** Writes what it can. */
 void output_flush(HttpConnection *conn);
+/** The socket takes bytes again. */
+void output_writable(HttpConnection *conn);
 /** An answer is whole: where no other waits behind it, it leaves at once, while its block is in the cache, and the
  *  block serves the next connection of this turn. */
 void output_end(Exchange *ex);
@@ -193,6 +198,8 @@ int64_t body_deadline(const Exchange *ex, uint64_t received, int64_t now);
 /** True for fields that belong to one connection (RFC 9110 §7.6.1), `listed` being the values of Connection. */
 bool field_is_hop(Str name, const Str *listed, size_t n_listed);
 enum { LISTED_MAX = 8 };
+/** A value of Connection, as most are, that names no field but Keep-Alive, which never passes. */
+bool lists_nothing(Str value);
 /** The values of an answer's Connection fields; how many. */
 size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]);
 /** How an answer's body goes out to this client. */

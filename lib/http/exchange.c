@@ -143,7 +143,7 @@ static void exchange_remove(Exchange *ex) {
     conn->unsafe -= !ex->safe;
     conn->server->stats.in_flight--;
     if (conn->count == 0)
-        conn->idle_at = clock_mono_ms() + conn->server->options.limits.idle_timeout_ms;
+        conn->idle_at = loop_now_ms(conn->server->loop) + conn->server->options.limits.idle_timeout_ms;
     if (conn->first != NULL && conn->first->out_wait != NULL && conn->h2 == NULL) {
         wait_wake(conn->first->out_wait, ERR_OK);
         conn->first->out_wait = NULL;

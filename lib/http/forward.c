@@ -220,7 +220,7 @@ void forward_head(const Request *req, const ForwardRules *rules, const ForwardBo
     noticed.proto = noticed.host = noticed.trailers = false;
     for (size_t i = 0; i < req->header_count && noticed.n_listed < LISTED_MAX; i++) {
         Str name = req->headers[i].name;
-        if (NAME_IS("Connection"))
+        if (NAME_IS("Connection") && !lists_nothing(req->headers[i].value))
             noticed.listed[noticed.n_listed++] = req->headers[i].value;
     }
     bool trusted = cidr_has(&rules->trusted, req->peer);

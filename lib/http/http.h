@@ -115,6 +115,11 @@ CO_FN Err response_interim(Request *req, const UpstreamAnswer *answer) MUST_USE;
  *  response_stream_write and response_stream_end; with BODY_LENGTH it must come to that length, or the connection is
  *  cut. BODY_TUNNEL: from here on both bodies are bare bytes, request_body_next ending where the client ends. */
 CO_FN Err response_pass_begin(Request *req, Response *res, const UpstreamAnswer *answer) MUST_USE;
+/** True when response_stream_splice can take the place of response_stream_write now: HTTP/1.1 without TLS, a body with
+ *  a length. */
+bool response_stream_splices(Request *req);
+/** The n bytes that a pipe holds, as the next ones of the body. */
+CO_FN Err response_stream_splice(Request *req, int pipe, size_t n) MUST_USE;
 /** As response_stream_end, with these field lines (each with its CRLF) behind the last chunk where there is one. */
 CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers) MUST_USE;
 

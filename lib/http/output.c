@@ -7,6 +7,7 @@
  * hundred connections within one turn is more than the caches hold.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -68,6 +69,14 @@ static void socket_gather(HttpConnection *conn, Str *a, Str *b) {
     }
 }
 
+static void wake_writer(HttpConnection *conn) {
+    Exchange *first = conn->first;
+    if (first == NULL || first->out_wait == NULL || conn->out_blocked || conn->h2 != NULL)
+        return;
+    wait_wake(first->out_wait, ERR_OK);
+    first->out_wait = NULL;
+}
+
 void output_flush(HttpConnection *conn) {
     Block *out = conn->out;
     if (conn->dead || (out == NULL && !secure_unsent(conn)))
@@ -87,11 +96,14 @@ void output_flush(HttpConnection *conn) {
         conn->out = NULL;
         block_give(&conn->server->blocks, out);
     }
-    Exchange *first = conn->first;
-    if (first != NULL && first->out_wait != NULL && !conn->out_blocked && conn->h2 == NULL) {
-        wait_wake(first->out_wait, ERR_OK);
-        first->out_wait = NULL;
-    }
+    wake_writer(conn);
+}
+
+void output_writable(HttpConnection *conn) {
+    if (!conn->out_elsewhere)
+        return;
+    conn->out_elsewhere = conn->out_blocked = false;
+    wake_writer(conn);
 }
 
 bool output_room(HttpConnection *conn, size_t n) {
@@ -166,6 +178,43 @@ CO_FN Err output_send(Exchange *ex, Str a, Str b) {
         return ERR_OK;
     TRY(piece_send(ex, a));
     return piece_send(ex, b);
+}
+
+/* As output_wait, with nothing in the block: what is to be written stays where it is. */
+static CO_FN Err output_wait_elsewhere(Exchange *ex) {
+    HttpConnection *conn = ex->conn;
+    conn->out_elsewhere = conn->out_blocked = true;
+    if (conn->write_at == 0)
+        conn->write_at = clock_mono_ms() + conn->server->options.limits.write_timeout_ms;
+    Err err = output_wait(ex);
+    if (conn->out_elsewhere)
+        conn->out_elsewhere = conn->out_blocked = false;
+    return err;
+}
+
+/* What the pipe holds goes behind what waits. */
+CO_FN Err output_splice(Exchange *ex, int pipe, size_t n) {
+    HttpConnection *conn = ex->conn;
+    while (n > 0 && !conn->dead) {
+        output_flush(conn);
+        if (conn->dead)
+            break;
+        if (conn->out_blocked) {
+            TRY(output_wait(ex));
+            continue;
+        }
+        ssize_t moved = splice(pipe, NULL, conn->fd, NULL, n, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (moved > 0) {
+            conn->write_at = 0;
+            n -= (size_t)moved;
+        } else if (moved < 0 && errno == EAGAIN) {
+            TRY(output_wait_elsewhere(ex));
+        } else if (moved == 0 || errno != EINTR) {
+            conn->server->stats.aborted++;
+            connection_abort(conn);
+        }
+    }
+    return conn->dead ? ERR_EOF : ERR_OK;
 }
 
 void output_end(Exchange *ex) {

@@ -14,11 +14,17 @@ static Exchange *exchange_of(Request *req) {
 
 #define NAME_IS(literal) (name.n == sizeof(literal) - 1 && str_eq_nocase(name, STR(literal)))
 
+bool lists_nothing(Str value) {
+    return str_eq_nocase(value, STR("keep-alive")) || str_eq_nocase(value, STR("close"));
+}
+
 size_t fields_listed(const UpstreamAnswer *answer, Str listed[LISTED_MAX]) {
     size_t n = 0;
-    for (size_t i = 0; i < answer->header_count && n < LISTED_MAX; i++)
-        if (answer->headers[i].name.n == 10 && str_eq_nocase(answer->headers[i].name, STR("Connection")))
-            listed[n++] = answer->headers[i].value;
+    for (size_t i = 0; i < answer->header_count && n < LISTED_MAX; i++) {
+        const Header *header = &answer->headers[i];
+        if (header->name.n == 10 && str_eq_nocase(header->name, STR("Connection")) && !lists_nothing(header->value))
+            listed[n++] = header->value;
+    }
     return n;
 }
 

@@ -6,12 +6,24 @@
  *
  * Expect: 100-continue goes on to the upstream, and its 100 comes back: the one who will read the body decides whether
  * it is to be sent (RFC 9110 §10.1.1). An upstream that never says so gets the body after EXPECT_MS all the same.
+ *
+ * A large body of a known length that nobody wants a copy of, between two plain connections, is not read at all: its
+ * pages go from socket to socket through a pipe (splice(2)). The pipe is emptied before it is filled again, so that
+ * back-pressure and time-outs are those of any other body.
  */
 #include "http/proxy.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "http/connection.h"
 
-enum { EXPECT_MS = 1000 };
+enum {
+    EXPECT_MS = 1000,
+    SPLICE_MIN = 256 * 1024, /* of a smaller body a pipe costs more than it saves */
+    PIPE_BYTES = 256 * 1024,
+    BURST_BYTES = 4 << 20 /* from one fast side to another, before others have their turn */
+};
 
 /* A body that is kept while it passes. */
 typedef struct Copy {
@@ -26,6 +38,7 @@ typedef struct Pass {
     ProxyResult *result;
     UpstreamExchange *exchange;
     Copy request_copy, answer_copy;
+    size_t burst; /* bytes of the answer since others had their turn */
     /* the second coroutine */
     Co *uploader;
     Wait ended;
@@ -134,6 +147,47 @@ static CO_FN Err answer_head_pass(Pass *pass) {
     }
 }
 
+/* Others have their turn where both sides are so fast that nothing here ever waits. */
+static CO_FN Err burst_pause(Pass *pass, size_t n) {
+    pass->burst += n;
+    if (pass->burst < BURST_BYTES)
+        return ERR_OK;
+    pass->burst = 0;
+    return co_yield ();
+}
+
+static bool splices(const Pass *pass) {
+    return (!pass->answer_copy.wanted || pass->answer_copy.cut) && response_stream_splices(pass->req) &&
+           upstream_spliceable(pass->exchange) >= SPLICE_MIN;
+}
+
+static CO_FN Err body_splice(Pass *pass, const int pipe[2]) {
+    while (upstream_spliceable(pass->exchange) > 0) {
+        size_t n;
+        TRY(upstream_splice(pass->exchange, pipe[1], &n));
+        pass->result->received += n;
+        Err err = response_stream_splice(pass->req, pipe[0], n);
+        if (err != ERR_OK) {
+            pass->result->client = err;
+            return err;
+        }
+        TRY(burst_pause(pass, n));
+    }
+    return ERR_OK;
+}
+
+/* The rest of the body. Without a pipe it goes on as before. */
+static CO_FN Err answer_body_splice(Pass *pass) {
+    int pipe[2];
+    if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return ERR_OK;
+    (void)fcntl(pipe[1], F_SETPIPE_SZ, PIPE_BYTES);
+    Err err = body_splice(pass, pipe);
+    close(pipe[0]);
+    close(pipe[1]);
+    return err;
+}
+
 static CO_FN Err answer_body_pass(Pass *pass) {
     Str piece;
     for (;;) {
@@ -147,6 +201,9 @@ static CO_FN Err answer_body_pass(Pass *pass) {
             pass->result->client = err;
             return err;
         }
+        TRY(burst_pause(pass, piece.n));
+        if (splices(pass))
+            TRY(answer_body_splice(pass));
     }
     Buf trailers = buf_new(pass->req->ctx->arena, CHUNK_TRAILERS_MAX);
     forward_trailers(upstream_trailers(pass->exchange), &trailers);

@@ -62,6 +62,18 @@ CO_FN Err response_stream_write(Request *req, Response *res, Str piece) {
     return ex->conn->dead ? ERR_EOF : ERR_OK;
 }
 
+bool response_stream_splices(Request *req) {
+    const Exchange *ex = exchange_of(req);
+    return ex->stream_open && ex->stream_kind == BODY_LENGTH && ex->stream == NULL && ex->conn->tls == NULL;
+}
+
+CO_FN Err response_stream_splice(Request *req, int pipe, size_t n) {
+    Exchange *ex = exchange_of(req);
+    ASSERT(response_stream_splices(req) && n <= ex->stream_left);
+    ex->stream_left -= n;
+    return output_splice(ex, pipe, n);
+}
+
 CO_FN Err response_stream_end_trailers(Request *req, Response *res, Str trailers) {
     Exchange *ex = exchange_of(req);
     ASSERT(res->streaming && ex->stream_open);

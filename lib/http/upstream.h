@@ -142,6 +142,12 @@ CO_FN Err upstream_answer_within(UpstreamExchange *exchange, int64_t ms, Upstrea
 /** The next piece of the final answer's body, decoded; empty at its end. Valid until the next call of anything here,
  *  and not over any other wait: send it or copy it. ERR_EOF: truncated; ERR_SYNTAX; ERR_TIMEOUT. */
 CO_FN Err upstream_read(UpstreamExchange *exchange, Str *ret) MUST_USE;
+/** How many bytes of the body upstream_splice could still move; 0: it cannot (TLS, no length, or some have been
+ *  read). */
+uint64_t upstream_spliceable(const UpstreamExchange *exchange);
+/** The next bytes of the body into an empty pipe, so that they need not pass through our memory. Errors as
+ *  upstream_read's. */
+CO_FN Err upstream_splice(UpstreamExchange *exchange, int pipe, size_t *ret_n) MUST_USE;
 /** Field lines behind the last chunk, with CRLF each; empty: none. In ctx's arena. */
 Str upstream_trailers(const UpstreamExchange *exchange);
 /** Gives the connection back when request and answer are at their ends, else closes it. NULL is allowed. */

@@ -7,6 +7,7 @@
  * share, which goes with a connection only while bytes in it wait.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/uio.h>
@@ -300,18 +301,22 @@ static Block *room(UpstreamConn *conn) {
     return conn->in;
 }
 
+/* Waits, unless there may be more to read already. */
+static CO_FN Err conn_await(UpstreamConn *conn, int64_t deadline_ms) {
+    if (conn->closed)
+        return ERR_EOF;
+    if (conn->readable) { /* seen while nobody waited */
+        conn->readable = conn->dry = false;
+        conn_watch(conn);
+    }
+    if (conn->dry)
+        TRY(conn_wait(conn, &conn->read_wait, deadline_ms));
+    return conn->closed ? ERR_EOF : ERR_OK;
+}
+
 CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) {
     for (;;) {
-        if (conn->closed)
-            return ERR_EOF;
-        if (conn->readable) { /* seen while nobody waited */
-            conn->readable = conn->dry = false;
-            conn_watch(conn);
-        }
-        if (conn->dry)
-            TRY(conn_wait(conn, &conn->read_wait, deadline_ms));
-        if (conn->closed)
-            return ERR_EOF;
+        TRY(conn_await(conn, deadline_ms));
         Block *in = room(conn);
         if (in == NULL)
             return ERR_NO_MEMORY;
@@ -332,6 +337,24 @@ CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) {
         if (error != EAGAIN && error != EINTR)
             return ERR_IO;
         conn->dry = error == EAGAIN;
+    }
+}
+
+CO_FN Err conn_splice(UpstreamConn *conn, int pipe, size_t max, int64_t deadline_ms, size_t *ret_n) {
+    ASSERT(conn->tls == NULL && block_length(conn->in) == 0);
+    for (;;) {
+        TRY(conn_await(conn, deadline_ms));
+        ssize_t n = splice(conn->fd, NULL, pipe, NULL, max, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+        if (n > 0) {
+            *ret_n = (size_t)n;
+            conn->dry = *ret_n < BLOCK_BIG; /* it may be the pipe that holds no more */
+            return ERR_OK;
+        }
+        if (n == 0)
+            return ERR_EOF;
+        if (errno != EAGAIN && errno != EINTR)
+            return ERR_IO;
+        conn->dry = errno == EAGAIN;
     }
 }
 

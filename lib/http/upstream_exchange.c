@@ -75,8 +75,14 @@ static UpstreamFailure failure_of(const UpstreamExchange *ex, Err err, UpstreamF
     }
 }
 
+/* When this turn began: a few milliseconds are nothing beside the limits, and the clock was looked at four times a
+ * request. */
+static int64_t now_ms(const UpstreamExchange *ex) {
+    return loop_now_ms(ex->upstream->loop);
+}
+
 static int64_t deadline_in(const UpstreamExchange *ex, int64_t ms) {
-    int64_t total_ms = ex->upstream->options.limits.total_ms, at = clock_mono_ms() + ms;
+    int64_t total_ms = ex->upstream->options.limits.total_ms, at = now_ms(ex) + ms;
     return total_ms > 0 ? MIN_OF(at, ex->began_ms + total_ms) : at;
 }
 
@@ -127,7 +133,7 @@ static CO_FN Err request_send(UpstreamExchange *ex) {
     if (err == ERR_TIMEOUT || err == ERR_CANCELLED || err == ERR_NO_MEMORY)
         return fail(ex, failure_of(ex, err, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_RESET));
     if (!request->more || err != ERR_OK)
-        ex->finished_ms = clock_mono_ms();
+        ex->finished_ms = now_ms(ex);
     return ERR_OK;
 }
 
@@ -141,7 +147,7 @@ static CO_FN Err begin(Ctx *ctx, Upstream *upstream, Instance *only, const Upstr
     ex->upstream = upstream;
     ex->instance = ex->only = only;
     ex->request = *request;
-    ex->began_ms = clock_mono_ms();
+    ex->began_ms = now_ms(ex);
     if (only != NULL)
         only->refs++;
     upstream_hold(upstream);
@@ -163,7 +169,7 @@ CO_FN Err exchange_on(Ctx *ctx, Instance *instance, const UpstreamRequest *reque
 
 /* The reader counts its time from the request's end. */
 static void finished(UpstreamExchange *ex) {
-    ex->finished_ms = clock_mono_ms();
+    ex->finished_ms = now_ms(ex);
     if (ex->conn != NULL && ex->conn->read_wait != NULL) {
         wait_wake(ex->conn->read_wait, ERR_RETRY);
         ex->conn->read_wait = NULL;
@@ -176,7 +182,7 @@ static CO_FN Err body_send(UpstreamExchange *ex, Str a, Str b) {
     Err err = conn_send(ex->conn, a, b, deadline_in(ex, INT64_MAX / 4), ex->upstream->options.limits.idle_ms);
     if (err == ERR_TIMEOUT)
         ex->failure = UPSTREAM_IDLE_TIMEOUT;
-    ex->wrote_ms = clock_mono_ms();
+    ex->wrote_ms = now_ms(ex);
     if (err != ERR_OK)
         finished(ex);
     return err == ERR_IO ? ERR_EOF : err;
@@ -225,7 +231,7 @@ void upstream_abort(UpstreamExchange *ex) {
 static CO_FN Err head_fill(UpstreamExchange *ex) {
     const UpstreamLimits *limits = &ex->upstream->options.limits;
     for (;;) {
-        int64_t left = ex->finished_ms + limits->first_byte_ms - clock_mono_ms();
+        int64_t left = ex->finished_ms + limits->first_byte_ms - now_ms(ex);
         /* While the body is on its way its writer watches the pace. */
         int64_t deadline_ms = deadline_in(ex, ex->finished_ms == 0 ? INT64_MAX / 4 : left);
         if (ex->patience_ms > 0)
@@ -353,7 +359,7 @@ static CO_FN Err body_fill(UpstreamExchange *ex) {
     Err err;
     do {
         int64_t idle_ms = tunnel && !ex->half_closed ? limits->tunnel_idle_ms : limits->idle_ms;
-        int64_t began_ms = clock_mono_ms();
+        int64_t began_ms = now_ms(ex);
         err = conn_fill(ex->conn, deadline_in(ex, idle_ms));
         if (err == ERR_TIMEOUT && tunnel && ex->wrote_ms > began_ms)
             err = ERR_RETRY; /* the client has spoken meanwhile */
@@ -380,6 +386,28 @@ CO_FN Err upstream_read(UpstreamExchange *ex, Str *ret) {
             conn_take(ex->conn, 0);
     }
     *ret = piece.n > 0 ? piece : STR("");
+    return ERR_OK;
+}
+
+uint64_t upstream_spliceable(const UpstreamExchange *ex) {
+    bool can = ex->conn != NULL && ex->conn->tls == NULL && block_length(ex->conn->in) == 0 &&
+               ex->body_kind == BODY_LENGTH && ex->failure == UPSTREAM_WELL;
+    return can ? ex->left : 0;
+}
+
+CO_FN Err upstream_splice(UpstreamExchange *ex, int pipe, size_t *ret_n) {
+    Err err;
+    if (ex->failure != UPSTREAM_WELL)
+        return failure_err(ex->failure);
+    conn_take(ex->conn, 0); /* what the last piece was in */
+    do
+        err = conn_splice(ex->conn, pipe, (size_t)MIN_OF(ex->left, (uint64_t)INT32_MAX),
+                          deadline_in(ex, ex->upstream->options.limits.idle_ms), ret_n);
+    while (err == ERR_RETRY);
+    if (err != ERR_OK)
+        return fail(ex, failure_of(ex, err, UPSTREAM_IDLE_TIMEOUT, UPSTREAM_TRUNCATED));
+    ex->left -= *ret_n;
+    ex->body_ended = ex->left == 0;
     return ERR_OK;
 }
 

@@ -187,6 +187,8 @@ CO_FN Err conn_send(UpstreamConn *conn, Str a, Str b, int64_t deadline_ms, int64
 /** More bytes into conn->in. ERR_EOF: the end; ERR_IO: a reset; ERR_RETRY: somebody asks to look at the deadline
  *  again. */
 CO_FN Err conn_fill(UpstreamConn *conn, int64_t deadline_ms) MUST_USE;
+/** Moves up to max bytes into an empty pipe instead, where nothing is in conn->in and there is no TLS. */
+CO_FN Err conn_splice(UpstreamConn *conn, int pipe, size_t max, int64_t deadline_ms, size_t *ret_n) MUST_USE;
 /** Takes n bytes away; an empty block goes back. */
 void conn_take(UpstreamConn *conn, size_t n);
 /** Closes unused connections that are older; all with keep_ms < 0. */

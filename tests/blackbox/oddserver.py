@@ -272,6 +272,32 @@ def big(talk, request):
         n -= min(n, 65536)
 
 
+def counted_bytes(n):
+    """Bytes that say where they stand."""
+    return b"".join(b"%07d\n" % i for i in range(n // 8 + 1))[:n]
+
+
+@oddity
+def counted(talk, request):
+    talk.answer(counted_bytes(int(request.query)))
+
+
+@oddity
+def counted_half(talk, request):
+    """Half of what it announces."""
+    n = int(request.query)
+    talk.send(f"HTTP/1.1 200 OK\r\nContent-Length: {n}\r\n\r\n".encode() + counted_bytes(n)[:n // 2])
+    return CLOSE
+
+
+@oddity
+def counted_slowly(talk, request):
+    """The second half when the test opens the gate."""
+    counted_half(talk, request)
+    talk.server.gate.wait(120)
+    talk.send(counted_bytes(int(request.query))[int(request.query) // 2:])
+
+
 @oddity
 def websocket(talk, request):
     talk.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\nhello ")

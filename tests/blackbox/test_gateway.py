@@ -14,7 +14,7 @@ import pytest
 from certs import Authority
 from conftest import BINARY, free_port, wait_for
 from gatewaylib import Gateway, Wire
-from oddserver import MALFORMED, OddServer
+from oddserver import MALFORMED, OddServer, counted_bytes
 
 
 @pytest.fixture(scope="module", params=["http", "https"])
@@ -157,6 +157,55 @@ def test_bodies_go_through_whole(gateway, odd, framing, size):
         sender.join()
     assert reply.status == 200 and reply.body == body and reply.whole
     assert ("content-length" in odd.last().fields) == (framing == "length")
+
+
+LARGE = 9_000_001  # passed on in another way than small bodies, where nobody must see them
+
+
+def test_a_large_body_is_whole_and_another_answer_may_follow(gateway, odd):
+    with gateway.connect() as wire:
+        for size in (LARGE, 300_000, 10, LARGE):
+            wire.send(get(f"/counted?{size}"))
+            reply = wire.answer()
+            assert reply.whole and reply.body == counted_bytes(size)
+        wire.send(get(f"/counted?{LARGE}", version="HTTP/1.0"))
+        assert wire.answer().body == counted_bytes(LARGE) and wire.ended()
+
+
+def test_a_large_body_waits_for_a_slow_reader(gateway, odd):
+    with gateway.connect() as slow:
+        slow.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
+        slow.send(get("/counted?20000000") + get("/plain"))
+        assert slow.head()[0] == 200
+        for _ in range(20):
+            assert gateway.ask(get("/plain")).body == b"fine"
+        assert slow.exactly(20_000_000) == counted_bytes(20_000_000)
+        assert slow.answer().body == b"fine"
+
+
+def test_a_large_body_that_ends_early_is_seen_to_be_half(gateway, odd):
+    reply = gateway.ask(get(f"/counted-half?{LARGE}"))
+    assert reply.status == 200 and not reply.whole and reply.body == counted_bytes(LARGE)[:LARGE // 2]
+    gateway.told("truncated")
+
+
+def test_a_large_body_that_stops_and_goes_on_is_whole(gateway, odd):
+    odd.gate.clear()
+    with gateway.connect() as wire:
+        wire.send(get(f"/counted-slowly?{LARGE}"))
+        assert wire.head()[0] == 200 and wire.exactly(LARGE // 2) == counted_bytes(LARGE)[:LARGE // 2]
+        odd.gate.set()
+        assert wire.exactly(LARGE - LARGE // 2) == counted_bytes(LARGE)[LARGE // 2:]
+    odd.gate.clear()
+
+
+def test_who_leaves_a_large_body_ends_it(gateway, odd):
+    ended = odd.ended
+    with gateway.connect() as wire:
+        wire.send(get("/big?4000000000"))
+        assert len(wire.exactly(1_000_000)) == 1_000_000
+    wait_for(lambda: odd.ended > ended, what="the end of the connection behind")
+    assert gateway.ask(get("/plain")).body == b"fine"
 
 
 def test_request_trailers_go_on(gateway, odd):

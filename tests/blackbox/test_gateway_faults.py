@@ -54,6 +54,7 @@ def test_a_side_that_is_dead_for_long_is_refused_at_once_and_comes_back():
 @pytest.mark.parametrize("path,limit,status,reason", [
     ("/slowly", "first_byte_timeout", 504, "first_byte_timeout"),
     ("/half-slowly", "idle_timeout", 200, "idle_timeout"),
+    ("/counted-slowly?9000000", "idle_timeout", 200, "idle_timeout"),
     ("/slowly", "total_timeout", 504, "total_timeout"),
 ])
 def test_a_slow_side_is_given_up(odd, path, limit, status, reason):

@@ -212,6 +212,10 @@ static void sleepers_are_woken(void **state) {
     assert_true(board_sleep(board, 0));
     assert_int_equal(poll(&fd, 1, 0), 0);
     assert_true(board_put(board, 0, STR("x")));
+    assert_int_equal(poll(&fd, 1, 0), 0); /* many are put, then one wake */
+    assert_true(board_sleeps(board, 0) && !board_sleeps(board, 1));
+    board_wake(board, 0);
+    assert_false(board_sleeps(board, 0));
     assert_int_equal(poll(&fd, 1, 0), 1);
     assert_false(board_sleep(board, 0)); /* there is something */
     assert_true(board_take(board, 0, &got, &lost));

@@ -14,6 +14,24 @@ static void looking(void **state) {
     assert_true(str_eq_nocase(STR("Content-TYPE"), STR("content-type")));
     assert_true(!str_eq_nocase(STR("a@"), STR("a`")) && !str_eq_nocase(STR("["), STR("{")));
     assert_true(!str_eq_nocase(STR("a"), STR("ab")));
+    assert_true(str_eq_nocase(STR(""), STR("")));
+    /* Every pair of bytes, at every place of texts of every length up to three words. */
+    char a[24], b[24];
+    for (int x = 0; x < 256; x++)
+        for (int y = 0; y < 256; y++) {
+            bool same = (x >= 'A' && x <= 'Z' ? x + 32 : x) == (y >= 'A' && y <= 'Z' ? y + 32 : y);
+            memset(a, 'k', sizeof a);
+            memset(b, 'K', sizeof b);
+            for (size_t n = 1; n <= sizeof a; n += 1 + (size_t)(x % 3))
+                for (size_t at = 0; at < n; at++) {
+                    a[at] = (char)x;
+                    b[at] = (char)y;
+                    if (str_eq_nocase((Str){a, n}, (Str){b, n}) != same)
+                        fail_msg("bytes %d and %d at %zu of %zu", x, y, at, n);
+                    a[at] = 'k';
+                    b[at] = 'K';
+                }
+        }
     assert_true(str_starts_with(STR("abc"), STR("ab")) && !str_starts_with(STR("a"), STR("ab")));
     assert_true(str_ends_with(STR("abc"), STR("bc")) && !str_ends_with(STR("c"), STR("bc")));
     assert_true(str_starts_with(ABSENT, STR("")) && str_ends_with(ABSENT, ABSENT));

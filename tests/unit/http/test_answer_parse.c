@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "http/answer_parse.h"
+#include "http/chars.h"
 
 enum { NOT_UNDERSTOOD = -1 };
 
@@ -104,8 +105,27 @@ static void the_end_of_a_head_is_found_as_it_comes(void **state) {
     }
 }
 
+/* Every byte at every place of texts of every length up to three words, alone and before a tab. */
+static void words_of_text(void **state) {
+    (void)state;
+    char text[24];
+    for (int byte = 0; byte < 256; byte++) {
+        bool fits = byte >= 0x80 || char_is((char)byte, CHAR_VALUE);
+        for (size_t n = 1; n <= sizeof text; n++)
+            for (size_t at = 0; at < n; at++) {
+                memset(text, ' ' + (char)(n % 90), sizeof text);
+                text[n - 1] = n % 2 == 0 ? '\t' : text[n - 1];
+                text[at] = (char)byte;
+                if (chars_all_text((Str){text, n}) != fits)
+                    fail_msg("byte %d at %zu of %zu", byte, at, n);
+            }
+    }
+    assert_true(chars_all_text(STR("")));
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_answer_is_understood_or_refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(words_of_text),
+                                       cmocka_unit_test(each_answer_is_understood_or_refused),
                                        cmocka_unit_test(the_end_of_a_head_is_found_as_it_comes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
