@@ -203,7 +203,7 @@ static Err reload_trial(Worker *worker) {
     return trial_server_reload();
 }
 
-/* One connection stores ends, one is for claims under limits, one leads, one is for upkeep: one at a time holds its job. */
+/* One connection stores ends, one is for claims under limits, one leads, one is for upkeep, which holds its job. */
 #define JOBS_WRITERS 4
 
 static Err start_jobs(Worker *worker) {
