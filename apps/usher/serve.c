@@ -203,8 +203,8 @@ static Err reload_trial(Worker *worker) {
     return trial_server_reload();
 }
 
-/* One connection stores ends, one is for claims under limits, one leads; jobs' own transactions go in between. */
-#define JOBS_WRITERS 3
+/* One connection stores ends, one is for claims under limits, one leads, one is for upkeep, which holds its job. */
+#define JOBS_WRITERS 4
 
 static Err start_jobs(Worker *worker) {
     listeners_close_but(NULL, 0);

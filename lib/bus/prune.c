@@ -168,12 +168,13 @@ CO_FN Err inbox_prune(PgTx *tx, Engine *engine, const char *consumer, int64_t ke
     const Statement *statement;
     PgParams params;
     PgResult result;
-    TRY(engine_statement(engine, "inbox_prune",
-                         "DELETE FROM {schema}.inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.inbox"
-                         " WHERE received_at < clock_timestamp() - $1::bigint * interval '1 millisecond' AND ($2::text "
-                         "IS NULL OR consumer = $2)"
-                         " ORDER BY received_at LIMIT " PRUNE_ROWS "))",
-                         true, &statement));
+    TRY(engine_statement(
+        engine, "inbox_prune",
+        "DELETE FROM {schema}.inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM {schema}.inbox"
+        " WHERE received_at < statement_timestamp() - $1::bigint * interval '1 millisecond' AND ($2::text "
+        "IS NULL OR consumer = $2)"
+        " ORDER BY received_at LIMIT " PRUNE_ROWS "))",
+        true, &statement));
     pg_params_init(&params, co_ctx(co_self())->arena);
     pg_add_i64(&params, keep_ms);
     pg_add_text(&params, consumer == NULL ? (Str){NULL, 0} : str_c(consumer));

@@ -188,7 +188,7 @@ extern const Context JOBS_CONTEXT;
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
 typedef struct JobRunnerOptions {
-    Engine *engine; /* its pool has at least three writers: ends, claims, leading; jobs share them */
+    Engine *engine; /* its pool has at least three writers, plus those that jobs hold while they run */
     const JobBoard *board;
     void *data;              /* Job.data */
     Str node_name;           /* for operators: host:pid */
