@@ -10,7 +10,7 @@
 #include "api_gateway_queries.h"
 #include "runtime/log.h"
 
-enum { BATCH = 500, KEPT_MAX = 10000, AGAIN_MS = 1000, EVERY_MS = 600000 };
+enum { BATCH = 500, KEPT_MAX = 10000, AGAIN_MS = 1000, LATER_MS = 10000, EVERY_MS = 600000 };
 
 static const struct {
     const Statement *statement;
@@ -50,6 +50,6 @@ CO_FN void keeper_prune_co(Ctx *ctx, void *arg) {
         if (err != ERR_OK && err != ERR_UNAVAILABLE && err != ERR_TIMEOUT && err != ERR_CANCELLED)
             LOG_W(ctx, "gateway rows not pruned", F_ERR(err), F_STR("why", ctx->problem.message));
         end_work(ctx);
-        wait_ms = err == ERR_UNAVAILABLE ? AGAIN_MS : EVERY_MS;
+        wait_ms = err == ERR_OK ? EVERY_MS : err == ERR_UNAVAILABLE ? AGAIN_MS : LATER_MS;
     }
 }

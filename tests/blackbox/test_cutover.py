@@ -279,7 +279,10 @@ def test_what_has_had_its_time_goes(shared_server, old, new):
     with gateway:
         def left():
             return [gateway.sql(f"SELECT count(*) FROM gateway.{table}")[0][0] for table in ("callers", "clusters", "samples", "tallies", "traffic")]
-        wait_for(lambda: left() == [10000, 10000, 10000, 29, 29], 60, "what is left")
+        try:
+            wait_for(lambda: left() == [10000, 10000, 10000, 29, 29], 60, "what is left")
+        except AssertionError as error:
+            raise AssertionError(left(), "".join(gateway.log[-5:])) from error
         assert gateway.sql("SELECT max(substr(caller, 8)::integer) FROM gateway.callers") == [(10000,)], "those seen last stay"
         gateway.clear()
 
