@@ -109,7 +109,7 @@ static CO_FN JobVerdict run_held(Job *job) {
     return job_verdict(job, held.after);
 }
 
-TASK_KIND(HELD_KIND, "held", run_held);
+TASK_KIND(HELD_KIND, "held", run_held, .backoff_ms = at_once);
 static const JobKind *const held_kinds[] = {&HELD_KIND, NULL};
 static const JobBoard held_board = {.context = &unit_context, .kinds = held_kinds, .queues = unit_queues};
 
