@@ -90,6 +90,30 @@ static bool is_group(Str group) {
     return str_eq(group, STR("reads")) || str_eq(group, STR("writes"));
 }
 
+static bool is_context(const GatewayOptions *options, Str name) {
+    for (size_t i = 0; i < options->table_count; i++)
+        for (const Route *own = options->tables[i]; own->pattern != NULL; own++)
+            if (str_eq_c(name, own->context))
+                return true;
+    return false;
+}
+
+/* With what a route is switched: both or neither, and something that there is. */
+static void check_switched_with(const GatewayConfig *config, const GatewayOptions *options, const ConfigRoute *route,
+                                Buf *mistakes) {
+    if (route->group.p != NULL && !is_group(route->group))
+        config_mistake(mistakes, config->file, &route->at, "route \"%.*s\": group is \"reads\" or \"writes\"",
+                       STR_ARG(route->name));
+    if ((route->group.p != NULL) != (route->context.p != NULL))
+        config_mistake(mistakes, config->file, &route->at,
+                       "route \"%.*s\": context and group go together: they say with what it is switched",
+                       STR_ARG(route->name));
+    if (route->context.p != NULL && !is_context(options, route->context))
+        config_mistake(mistakes, config->file, &route->at,
+                       "route \"%.*s\": there is no context \"%.*s\"; `usher routes` shows which there are",
+                       STR_ARG(route->name), STR_ARG(route->context));
+}
+
 static void check_side(const GatewayConfig *config, const ConfigRoute *route, const char *side, Str name,
                        Buf *mistakes) {
     if (name.n > 0 && upstream_find(config, name) == NULL)
@@ -111,7 +135,8 @@ static void check_methods(const GatewayConfig *config, const ConfigRoute *route,
     }
 }
 
-static void check_route(const GatewayConfig *config, const ConfigRoute *route, Map *names, Buf *mistakes) {
+static void check_route(const GatewayConfig *config, const GatewayOptions *options, const ConfigRoute *route,
+                        Map *names, Buf *mistakes) {
     const JsonPosition *at = &route->at;
     void *former = NULL;
     const char *why = pattern_check(route->path);
@@ -123,13 +148,7 @@ static void check_route(const GatewayConfig *config, const ConfigRoute *route, M
     if (why != NULL)
         config_mistake(mistakes, config->file, at, "route \"%.*s\": path \"%.*s\": %s", STR_ARG(route->name),
                        STR_ARG(route->path), why);
-    if (route->group.p != NULL && !is_group(route->group))
-        config_mistake(mistakes, config->file, at, "route \"%.*s\": group is \"reads\" or \"writes\"",
-                       STR_ARG(route->name));
-    if ((route->group.p != NULL) != (route->context.p != NULL))
-        config_mistake(mistakes, config->file, at,
-                       "route \"%.*s\": context and group go together: they say with what it is switched",
-                       STR_ARG(route->name));
+    check_switched_with(config, options, route, mistakes);
     if (route->always.p != NULL && !str_eq(route->always, STR("old")) && !str_eq(route->always, STR("new")))
         config_mistake(mistakes, config->file, at, "route \"%.*s\": always is \"old\" or \"new\"",
                        STR_ARG(route->name));
@@ -237,7 +256,7 @@ Err gateway_config_read(const GatewayOptions *options, Arena *arena, Buf *mistak
     check_words(&config, mistakes);
     add_contexts(&config, options);
     for (size_t i = 0; i < config.route_count; i++)
-        check_route(&config, &config.routes[i], names, mistakes);
+        check_route(&config, options, &config.routes[i], names, mistakes);
     TRY(mistakes->err);
     *ret = config;
     return mistakes->n > before ? ERR_INVALID : ERR_OK;

@@ -31,8 +31,8 @@ struct Switch {
     SwitchOptions options;
     GatewayHooks hooks;
     const Route *routes[BOARD_ROUTES_MAX]; /* by the board's index; [0] is NULL */
-    size_t route_n;
-    StageTable tables[2]; /* what we go by, and the spare one */
+    size_t route_n;                        /* of usher's own; behind them on the board: others, by context and part */
+    StageTable tables[2];                  /* what we go by, and the spare one */
     const StageTable *stages;
     uint64_t version;
     Held *held;
@@ -128,6 +128,27 @@ static StagePart part_of(Method method) {
     return method == METHOD_GET || method == METHOD_HEAD || method == METHOD_OPTIONS ? PART_READS : PART_WRITES;
 }
 
+void switch_label_other(const char *context, StagePart part, char out[STAGE_ROUTE_MAX]) {
+    (void)snprintf(out, STAGE_ROUTE_MAX, "other %s %s", context, stage_part_name(part));
+}
+
+/* Of each context that a route has: what the routes file adds to it. */
+static size_t add_others(BoardRoute out[BOARD_ROUTES_MAX], size_t n) {
+    size_t own = n;
+    for (size_t i = 1; i < own; i++) {
+        bool first = true;
+        for (size_t j = 1; j < i; j++)
+            first = first && strcmp(out[j].context, out[i].context) != 0;
+        for (StagePart part = PART_READS; first && part <= PART_WRITES && n < BOARD_ROUTES_MAX; part++) {
+            out[n] = (BoardRoute){.part = (uint8_t)part};
+            memcpy(out[n].context, out[i].context, sizeof out[n].context);
+            switch_label_other(out[n].context, part, out[n].label);
+            n++;
+        }
+    }
+    return n;
+}
+
 size_t switch_routes(const Router *router, BoardRoute out[BOARD_ROUTES_MAX]) {
     size_t at = 0, n = 1;
     out[0] = (BoardRoute){.label = "other"};
@@ -137,7 +158,7 @@ size_t switch_routes(const Router *router, BoardRoute out[BOARD_ROUTES_MAX]) {
         switch_label(route, out[n].label);
         (void)snprintf(out[n++].context, STAGE_CONTEXT_MAX, "%s", route->context);
     }
-    return n;
+    return add_others(out, n);
 }
 
 static size_t route_of(const Switch *sw, const Request *req) {
@@ -207,13 +228,37 @@ static void decide_by(Switch *sw, Request *req, const Stage *stage, Decided *dec
     bool mirrors = kind == STAGE_SHADOW || (kind != STAGE_LEGACY && sw->options.mirror_back) ||
                    (kind == STAGE_CANARY && ret->side == SIDE_OLD);
     decided->wanted = mirrors && req->method == METHOD_GET;
-    if ((kind == STAGE_SHADOW || kind == STAGE_CANARY) && sw->options.tries && decided->route != 0)
+    if ((kind == STAGE_SHADOW || kind == STAGE_CANARY) && sw->options.tries && decided->route < sw->route_n)
         decided->tried = req->method == METHOD_POST || req->method == METHOD_PUT;
     if (kind != STAGE_RETIRED)
         return;
     tell_end(req, stage, ret);
     if (stage->gone_us != 0 && instant_to_unix_us(clock_now()) >= stage->gone_us)
         ret->answer_status = 410;
+}
+
+static bool row_is(const Board *board, size_t i, const char *context, StagePart part) {
+    const BoardRoute *row = board_route(board, i);
+    return row->part == (uint8_t)part && strcmp(row->context, context) == 0;
+}
+
+/* What a request is switched and counted with: as its route in the file says and `usher gateway check` explains, and as
+ * usher's own says where none in the file fits (HEAD). 0: it is never switched. */
+static size_t row_of(const Switch *sw, const Request *req, const GatewayRoute *route) {
+    const Board *board = sw->options.board;
+    size_t own = route_of(sw, req);
+    if (route == NULL)
+        return own;
+    const char *context = route->route->context;
+    if (route->group == NULL || context == NULL)
+        return 0;
+    StagePart part = strcmp(route->group, "reads") == 0 ? PART_READS : PART_WRITES;
+    if (own != 0 && row_is(board, own, context, part))
+        return own;
+    for (size_t i = sw->route_n; i < board_route_count(board); i++)
+        if (row_is(board, i, context, part))
+            return i;
+    return 0;
 }
 
 static CO_FN void decide(Request *req, const GatewayRoute *route, GatewayDecision *ret, void *data) {
@@ -223,13 +268,10 @@ static CO_FN void decide(Request *req, const GatewayRoute *route, GatewayDecisio
         return; /* the old side, uncounted */
     ret->data = decided;
     arm_tick(sw);
-    decided->route = route_of(sw, req);
-    const BoardRoute *known = board_route(sw->options.board, decided->route);
-    Str context = decided->route != 0                              ? str_c(known->context)
-                  : route != NULL && route->route->context != NULL ? str_c(route->route->context)
-                                                                   : (Str){NULL, 0};
-    StagePart part = decided->route != 0 ? (StagePart)known->part : part_of(req->method);
-    const Stage *stage = context.p == NULL ? NULL : stage_now(sw, context, part, str_c(known->label));
+    decided->route = row_of(sw, req, route);
+    const BoardRoute *row = board_route(sw->options.board, decided->route);
+    const Stage *stage =
+        decided->route == 0 ? NULL : stage_now(sw, str_c(row->context), (StagePart)row->part, str_c(row->label));
     if (stage != NULL)
         decide_by(sw, req, stage, decided, ret);
     Str forced = request_header(req, FORCED_HEADER);

@@ -30,7 +30,10 @@ void switch_free(Switch *sw);
 /** For gateway_hook; lives as long as the switch. */
 const GatewayHooks *switch_hooks(const Switch *sw);
 
-/** The board's routes from usher's own: "other" first, then each as METHOD and pattern. Returns how many. */
+/** The board's routes: "other" (never switched) first, then usher's own as METHOD and pattern, then one for each part
+ *  of each context, for what the routes file gives to it besides. Returns how many. */
 size_t switch_routes(const Router *router, BoardRoute out[BOARD_ROUTES_MAX]);
 /** "/events/{id:id}" → "GET /events/{id}". */
 void switch_label(const Route *route, char out[STAGE_ROUTE_MAX]);
+/** "other events reads": what the routes file switches with a context beside usher's own routes. */
+void switch_label_other(const char *context, StagePart part, char out[STAGE_ROUTE_MAX]);

@@ -119,17 +119,30 @@ static Err gate_samples(const Asking *ask, Gate *gate) {
                              (long long)ask->limits->samples_min));
 }
 
+/* Behind the known routes, what the routes file gives to the context besides, if anything of it was compared. */
+static bool next_compared(const Asking *ask, const PGresult *result, size_t *at, bool *others, char *label,
+                          uint64_t *ret_n, uint64_t *ret_real) {
+    bool known = next_route(ask, at, label) != NULL;
+    if (!known) {
+        if (*others || ask->target->route[0] != 0)
+            return false;
+        *others = true;
+        switch_label_other(ask->target->context, (StagePart)ask->target->part_number, label);
+    }
+    tally_of(result, label, ret_n, ret_real);
+    return known || *ret_n > 0;
+}
+
 static Err gate_differences(const Asking *ask, Gate *gate) {
     PGresult *result CLEANUP(gateway_clear) = NULL;
     Buf out = buf_new(ask->call->ctx->arena, 8192);
     char label[STAGE_ROUTE_MAX];
     size_t at = 0, over = 0;
+    uint64_t n, real;
     double worst = 0;
-    bool surely = false;
+    bool surely = false, others = false;
     TRY(tallies(ask, &result));
-    while (next_route(ask, &at, label) != NULL) {
-        uint64_t n, real;
-        tally_of(result, label, &n, &real);
+    while (next_compared(ask, result, &at, &others, label, &n, &real)) {
         double upper = rate_upper_bound(real, n, 0.95);
         worst = upper > worst ? upper : worst;
         surely = surely || rate_lower_bound(real, n, 0.95) > ask->limits->difference_rate;

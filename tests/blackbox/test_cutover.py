@@ -176,6 +176,36 @@ def test_it_steps_back_by_itself(gateway, new, old):
     assert who == "usher" and "error budget" in why
 
 
+def test_what_the_file_gives_to_a_context_is_switched_and_counted_with_it(shared_server, old, new, tmp_path):
+    routes = tmp_path / "routes.json"
+    routes.write_text(json.dumps({"routes": [
+        {"name": "search", "path": "/search", "methods": ["POST"], "context": "events", "group": "reads"},
+        {"name": "find", "path": "/find", "context": "events", "group": "reads"},
+        {"name": "users.mine", "methods": ["GET"], "path": "/users", "context": "events", "group": "reads"},
+        {"name": "kept", "methods": ["GET"], "path": "/events"}]}))
+    env = {"GATEWAY_ROUTES": str(routes), "SHADOW_BACK": "false"}
+    with Gateway(shared_server.url(), old.url, new.url, env=env) as gateway:
+        gateway.clear()
+
+        def of(method, path):
+            return gateway.request(method, path).headers["x-side"]
+
+        gateway.stage("events", "reads", "shadow")
+        new.answer = lambda h, body: Backend.json(event(price=13), headers={"X-Side": "new"})
+        wait_for(lambda: gateway.get("/find") and gateway.tally("other events reads")["real"] > 0, what="its difference")
+        says = {g["name"]: g for g in json.loads(gateway.cli("cutover", "plan", "events", "--json", check=1).stdout)["gates"]}
+        assert "other events reads up to" in says["differences"]["says"]
+        gateway.stage("events", "reads", "promote", "--force")
+        wait_for(lambda: of("GET", "/find") == "new", what="promoted")
+        assert [of("POST", "/search"), of("GET", "/users"), of("HEAD", "/users")] == ["new", "new", "old"]
+        assert of("GET", "/events") == "old", "a route without context is never switched"
+        assert of("GET", "/events/" + EVENT) == "new", "usher's own routes go with it"
+        new.answer = lambda h, body: Backend.json({}, headers={"X-Side": "new"}, status=500)
+        with hammer(gateway, path="/find"):
+            wait_for(lambda: gateway.sql("SELECT stage FROM gateway.stages") == [("shadow",)], limit=120, what="a step back")
+        gateway.clear()
+
+
 def test_what_is_retired_says_so_and_then_is_gone(gateway):
     gateway.stage("events", "reads", "retire", "--gone", "30d", check=2)  # not yet promoted
     gateway.stage("events", "reads", "promote", "--force")
