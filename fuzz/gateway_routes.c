@@ -11,8 +11,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > 16384)
         return 0;
     Buf mistakes = buf_new(NULL, 4 << 20), out = buf_new(NULL, 16 << 20);
+    static const Route own[] = {
+        {.method = METHOD_GET, .pattern = "/events", .name = "events.list", .context = "events"}, {.pattern = NULL}};
+    static const Route *const tables[] = {own};
     GatewayOptions options = {.old_url = STR("http://127.0.0.1:1"),
                               .file_name = STR("f"),
+                              .tables = tables,
+                              .table_count = 1,
                               .file_text = {size > 0 ? (const char *)data : "", size}};
     size_t n = gateway_check(&options, true, &out, &mistakes);
     FUZZ_CHECK((n == 0) == (mistakes.n == 0) && (n == 0 || mistakes.p[mistakes.n - 1] == '\n'));
