@@ -242,7 +242,7 @@ def table(request):
         print(f"\n{'fault':24}" + "".join(f"{stage:>40}" for stage in STAGES))
         for fault in FAULTS:
             cells = (seen.get((fault, stage)) for stage in STAGES)
-            print(f"{fault:24}" + "".join(f"{c[1]} of {c[0]} failed, {c[2]} without cause".rjust(40) if c else f"{'not run':>40}" for c in cells))
+            print(f"{fault:24}" + "".join(f"{c[1]} lost of {c[0]}, {c[2]} without cause".rjust(40) if c else f"{'not run':>40}" for c in cells))
 
 
 def begin(world, clients, fault, expected):
