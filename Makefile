@@ -73,8 +73,10 @@ run: packages ## install, build, start a private Postgres under var/, migrate, s
 
 UNIT_TESTS = $(foreach d,$(DIRS),$(patsubst %.c,$(B)/%,$(wildcard tests/unit/$(notdir $(d))/test_*.c)))
 unit-build: $(UNIT_TESTS)
+# UNIT_HALF=0 and UNIT_HALF=1 are every other one: two makes, each with servers of its own, may run them side by side.
+UNIT_RUN = $(if $(UNIT_HALF),$(shell echo $(UNIT_TESTS) | tr ' ' '\n' | awk 'NR % 2 == $(UNIT_HALF)'),$(UNIT_TESTS))
 # One after another, also under -j: they share one Postgres, and some kill its backends.
-unit: $(UNIT_TESTS) ## unit tests of every folder (tools/with-postgres make unit)
+unit: $(UNIT_RUN) ## unit tests of every folder (tools/with-postgres make unit)
 	@failed=; for t in $^; do $(RUNNER) $$t || failed="$$failed $$t"; done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 test: ## every test: checks, unit, black-box, replay, sanitizers, valgrind, fuzzing; ends with `N passed, N failed`
