@@ -65,7 +65,7 @@ def bar_lines(result):
     units = {key: name for key, name, _ in COLUMNS}
     lines = []
     for (title, _, other, wanted, key, at_most), middle, low, high, good in bar_results(result):
-        against = f"{other or '–'}" + (f" ({units[key]})" if key != "rps" else "")
+        against = f"{other or '–'}" + (f" ({units[key]})" if key != "rps" and key in units else "")
         lines.append(f"| {result['title']}: {title} | {against} | {middle:.2f} ({low:.2f}–{high:.2f}) | "
                      f"{'≤' if at_most else '≥'} {wanted} | {'yes' if good else '**no**'} |")
     return lines
