@@ -188,7 +188,7 @@ static Err traffic(Rehearsal *r, int64_t *ret) {
     const char *values[] = {r->target.context, r->target.part};
     TRY(gateway_ask(r->call, r->conn,
                     "SELECT coalesce(sum(requests), 0)::bigint FROM gateway.traffic WHERE context = $1 AND part = $2 "
-                    "AND side <> 'mirror'",
+                    "AND side IN ('legacy', 'new')",
                     2, values, &result));
     *ret = gateway_number(result, 0, 0);
     return ERR_OK;
