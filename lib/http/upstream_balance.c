@@ -4,7 +4,8 @@
  * Least requests in work, in relation to an instance's share (full, or less during its slow start). An instance that
  * fails several times in a row is put aside, for longer each time; then one request tries it, and its answer decides.
  * With one instance that is a circuit breaker: while it is aside requests are refused at once instead of each waiting
- * for its own time-out. Only failures of the connection count. An answer of 500 is an answer: one broken route of the
+ * for its own time-out. Where nobody came to try it for as long again, nothing is known of it, and all may: who comes
+ * back to a side after an hour must not be refused because two came at once. One failure puts it aside again. Only failures of the connection count. An answer of 500 is an answer: one broken route of the
  * old system must not take its other routes away.
  */
 #include "http/upstream_impl.h"
@@ -14,6 +15,16 @@ enum { SHARE_FULL = 100, SHARE_LEAST = 10, ASIDE_DOUBLINGS_MAX = 3, TOKENS_MAX =
 
 bool balance_usable(const Instance *instance, int64_t now) {
     return !instance->gone && (instance->aside_until == 0 || (now >= instance->aside_until && !instance->trying));
+}
+
+/* How long it was put aside the last time. */
+static int64_t aside_ms(const Instance *instance) {
+    return instance->upstream->options.limits.aside_ms << MIN_OF(instance->times_aside - 1, ASIDE_DOUBLINGS_MAX);
+}
+
+/* Must the others wait for what becomes of this request? */
+static bool is_trial(const Instance *instance, int64_t now) {
+    return instance->aside_until != 0 && now < instance->aside_until + aside_ms(instance);
 }
 
 static int64_t share_of(const Instance *instance, int64_t now) {
@@ -125,7 +136,7 @@ CO_FN Err balance_enter(UpstreamExchange *ex, const Instance *but) {
     for (;;) {
         Instance *instance = choose(upstream, but, &full);
         if (instance != NULL && (woken || upstream->first == NULL)) {
-            instance->trying = instance->aside_until != 0;
+            instance->trying = is_trial(instance, loop_now_ms(upstream->loop));
             instance->in_work++;
             instance->refs++;
             ex->instance = instance;
@@ -175,8 +186,8 @@ void balance_failed(Instance *instance) {
     if (++instance->failures < limits->failures_max && !instance->trying)
         return;
     bool news = instance->aside_until == 0;
-    int64_t ms = limits->aside_ms << MIN_OF(instance->times_aside, ASIDE_DOUBLINGS_MAX);
     instance->times_aside++;
+    int64_t ms = aside_ms(instance);
     instance->aside_until = loop_now_ms(instance->upstream->loop) + ms;
     instance->trying = false;
     if (news)

@@ -282,5 +282,5 @@ def test_cell(world, table, fault, stage):
         assert all(client.failures() in ([], ["cut"]) for client in clients.all), "at most what it had in hand"
         return
     assert without_cause == 0, [(c.primary, c.failures()[:3]) for c in clients.all]
-    assert (failed == 0) == (expected == NOTHING), (expected, failed)
+    assert (failed == 0) == (expected == NOTHING), (expected, [client.failures()[:3] for client in clients.all])
     assert {what for client in clients.all for what in client.failures()} <= {502, 503, 504}, "nobody is cut off"

@@ -51,6 +51,22 @@ def test_a_side_that_is_dead_for_long_is_refused_at_once_and_comes_back():
             wait_for(lambda: gateway.events("upstream.back"), what="the log")
 
 
+def test_a_side_that_nobody_asked_for_long_is_open_to_all():
+    """Not only to the one that tries it: the others came for an answer too."""
+    with OddServer() as server:
+        port = server.port
+    with Gateway(routes=config(f"http://127.0.0.1:{port}", failures_max=1, aside="100ms")) as gateway:
+        assert gateway.ask(get("/plain")).status == 502
+        with OddServer(port) as server:
+            time.sleep(0.5)  # aside for 100 ms, and as long again
+            with gateway.connect() as first:
+                first.send(get("/slowly"))
+                wait_for(lambda: len(server.seen) == 1)
+                assert gateway.ask(get("/plain")).status == 200
+                server.gate.set()
+                assert first.answer().body == b"at last"
+
+
 @pytest.mark.parametrize("path,limit,status,reason", [
     ("/slowly", "first_byte_timeout", 504, "first_byte_timeout"),
     ("/half-slowly", "idle_timeout", 200, "idle_timeout"),

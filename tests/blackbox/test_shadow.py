@@ -148,6 +148,40 @@ def test_a_candidate_that_never_answers_fills_a_bounded_queue(shared_server, old
         gateway.clear()
 
 
+def test_a_share_is_mirrored_and_the_rest_counted(shared_server, old, new):
+    with Gateway(shared_server.url(), old.url, new.url, env={"SHADOW_SAMPLE": "25"}) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        asked = len([gateway.get() for _ in range(400)])
+        tally = wait_for(lambda: (t := gateway.tally()) and t["compared"] + t["skipped"] >= asked and t, what="all counted")
+        assert tally["compared"] == new.count(mirrored=True)
+        share = tally["compared"] / (tally["compared"] + tally["skipped"])
+        assert 0.13 < share < 0.38, tally  # five standard deviations to each side, and the one by which it was seen to begin
+        gateway.clear()
+
+
+def test_two_shadow_workers_share_the_copies(shared_server, old, new):
+    """Each copy is compared once, by whoever has its gateway worker's ring; either may die."""
+    env = {"SHADOW_WORKERS": "2", "RESTART_INTENSITY": "100"}
+    with Gateway(shared_server.url(), old.url, new.url, env=env, workers=2) as gateway:
+        gateway.clear()
+        in_shadow(gateway, new)
+        pids = wait_for(lambda: len(now := gateway.pids("shadow")) == 2 and now, what="two shadow workers")
+        before = new.count(mirrored=True)
+        for _ in range(200):
+            gateway.get()
+        wait_for(lambda: gateway.tally()["compared"] >= before + 200, what="all compared")
+        assert gateway.tally()["compared"] == new.count(mirrored=True) == before + 200, "each once"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: pid not in (now := gateway.pids("shadow")) and len(now) == 2, limit=60, what="another one")
+            compared = gateway.tally()["compared"]
+            with hammer(gateway) as results:
+                wait_for(lambda: gateway.tally()["compared"] > compared + 100, limit=60, what="comparing")
+            assert {status for status, _ in results} == {200}
+        gateway.clear()
+
+
 def test_a_killed_shadow_worker_comes_back(shared_server, old, new):
     with Gateway(shared_server.url(), old.url, new.url, env={"RESTART_INTENSITY": "2"}) as gateway:
         gateway.clear()
