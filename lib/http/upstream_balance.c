@@ -5,8 +5,9 @@
  * fails several times in a row is put aside, for longer each time; then one request tries it, and its answer decides.
  * With one instance that is a circuit breaker: while it is aside requests are refused at once instead of each waiting
  * for its own time-out. Where nobody came to try it for as long again, nothing is known of it, and all may: who comes
- * back to a side after an hour must not be refused because two came at once. One failure puts it aside again. Only failures of the connection count. An answer of 500 is an answer: one broken route of the
- * old system must not take its other routes away.
+ * back to a side after an hour must not be refused because two came at once. One failure puts it aside again. Only
+ * failures of the connection count. An answer of 500 is an answer: one broken route of the old system must not take its
+ * other routes away.
  */
 #include "http/upstream_impl.h"
 #include "runtime/log.h"
