@@ -38,8 +38,8 @@ CO_FN static Err lock_rows(Engine *engine, PgTx *tx, Set *set, PgResult *ret) {
     Buf sql = buf_new(set->ctx->arena, 16384);
     buf_add_c(&sql, "SELECT ");
     resource_columns(set->resource, "", &sql);
-    buf_printf(&sql, " FROM %s.%s WHERE %s = ANY($1) ORDER BY %s FOR NO KEY UPDATE", set->resource->schema,
-               set->resource->plural, key->name, key->name);
+    buf_printf(&sql, " FROM %s.%s WHERE %s = ANY((SELECT $1)::uuid[]) ORDER BY %s FOR NO KEY UPDATE",
+               set->resource->schema, set->resource->plural, key->name, key->name);
     buf_add_char(&sql, '\0');
     Str text, name = arena_printf(set->ctx->arena, "%s_unchanged", set->resource->name);
     TRY(buf_finish(&sql, &text));

@@ -23,6 +23,8 @@
 #define KEYED_MAX 512
 /* Keys of one grouped read: each may have many rows, and libpq collects an answer whole. */
 #define GROUPED_MAX 16
+/* Keyed or grouped reads of one kind on their way: one that Postgres works on, one that it finds when it is done. */
+#define READS_AHEAD 2
 
 typedef struct ActionQueue ActionQueue;
 
@@ -77,6 +79,7 @@ struct KeyedQueue {
     const char *key;
     const Action *read; /* whose policy resource_get asks; may be NULL */
     GetList waiting;
+    size_t running; /* batches on their way */
 };
 
 /** What the engine did so far: for metrics and tests. */

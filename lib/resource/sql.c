@@ -3,7 +3,14 @@
  *
  * Everything comes in as arrays and is unnested WITH ORDINALITY, so that one text serves sets of every size, prepared
  * once. The alternative, VALUES lists of every length, would need a plan per length; a statement per row would need a
- * round trip or an executor start per row (shared/ceilings.md: 13k against 52k writes a second).
+ * round trip or an executor start per row (13k against 52k writes a second).
+ *
+ * Where rows are looked up by an array it is written (SELECT $1): the planner does not see what is in it, so that sets
+ * of every size have the same plan and it is made once. Where it sees that a set is small it finds a plan for this set
+ * cheaper than the generic one, each time anew, and planning takes longer than the work: purchases by 8 buyers went
+ * from 5,000 to 11,000 a second (bench/limits.md). Inserts cost the same either way. Derived updates are left as they
+ * are: with one plan rows would be updated in the table's order where it is small, and of two that meet in an identity
+ * the other one would win.
  *
  * Each compose_ function has its bind function right below it. They must name the same parameters in the same order.
  */
@@ -98,7 +105,8 @@ Err compose_get(Arena *arena, const Resource *resource, Statement *ret) {
     Buf sql = buf_new(arena, SQL_MAX);
     buf_add_c(&sql, "SELECT ");
     resource_columns(resource, "", &sql);
-    buf_printf(&sql, " FROM %s.%s WHERE %s = ANY($1::uuid[])", resource->schema, resource->plural, key->name);
+    buf_printf(&sql, " FROM %s.%s WHERE %s = ANY((SELECT $1::uuid[])::uuid[])", resource->schema, resource->plural,
+               key->name);
     return statement_end(arena, &sql, arena_printf(arena, "%s_get", resource->name), false, ret);
 }
 

@@ -1,4 +1,5 @@
 -- Statements of the Events context. Parameters that belong together are arrays: one element per member of the set.
+-- Written (SELECT $1) where rows are looked up by them: one plan for sets of every size (lib/resource/sql.c).
 
 -- Upcoming, as the old system listed them: $1 is the request's now.
 -- name: events_upcoming :many Event
@@ -15,7 +16,7 @@ ORDER BY start_date, id
 -- name: venues_lock :many
 SELECT number
 FROM events.event_venues
-WHERE number = ANY ($1::int4[])
+WHERE number = ANY ((SELECT $1::int4[])::int4[])
 ORDER BY number
 FOR UPDATE
 
@@ -23,7 +24,7 @@ FOR UPDATE
 -- name: venues_of_events_lock :many
 SELECT v.number
 FROM events.event_venues v
-WHERE v.number IN (SELECT e.venue FROM events.events e WHERE e.id = ANY ($1::uuid[]))
+WHERE v.number IN (SELECT e.venue FROM events.events e WHERE e.id = ANY ((SELECT $1::uuid[])::uuid[]))
 ORDER BY v.number
 FOR UPDATE OF v
 
@@ -32,7 +33,7 @@ FOR UPDATE OF v
 -- thousand events meet one window, it is taken.
 -- name: slots_of_venues :many
 SELECT DISTINCT e.id, e.venue, e.start_date, e.start_date_fine, e.end_date, e.end_date_fine
-FROM unnest($1::int4[], $2::timestamptz[], $3::timestamptz[]) AS m (venue, from_at, to_at)
+FROM unnest((SELECT $1::int4[]), (SELECT $2::timestamptz[]), (SELECT $3::timestamptz[])) AS m (venue, from_at, to_at)
 CROSS JOIN LATERAL (
     SELECT *
     FROM events.events o
@@ -46,10 +47,10 @@ CROSS JOIN LATERAL (
 -- name: slots_of_events :many
 SELECT x.id, x.venue, x.start_date, x.start_date_fine, x.end_date, x.end_date_fine
 FROM events.events x
-WHERE x.id = ANY ($1::uuid[])
+WHERE x.id = ANY ((SELECT $1::uuid[])::uuid[])
 UNION
 SELECT e.id, e.venue, e.start_date, e.start_date_fine, e.end_date, e.end_date_fine
-FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) AS m (id, from_at, to_at)
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::timestamptz[]), (SELECT $3::timestamptz[])) AS m (id, from_at, to_at)
 JOIN events.events x ON x.id = m.id
 CROSS JOIN LATERAL (
     SELECT *
@@ -73,6 +74,7 @@ SET event_name = w.event_name,
     end_date = w.end_date,
     end_date_fine = w.end_date_fine,
     price = w.price
-FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::int2[], $5::timestamptz[], $6::int2[], $7::numeric[])
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::text[]), (SELECT $3::timestamptz[]), (SELECT $4::int2[]),
+            (SELECT $5::timestamptz[]), (SELECT $6::int2[]), (SELECT $7::numeric[]))
     AS w (id, event_name, start_date, start_date_fine, end_date, end_date_fine, price)
 WHERE e.id = w.id

@@ -1,4 +1,5 @@
 -- Statements of the Tickets context. Parameters that belong together are arrays: one element per seat, event or user.
+-- Written (SELECT $1) where rows are looked up by them: one plan for sets of every size (lib/resource/sql.c).
 
 -- --- reading -------------------------------------------------------------------------------------------------------
 
@@ -9,8 +10,8 @@
 SELECT t.id, t.event_id, t.price, t.seat_number, t.user_id, r.ticket_id IS NOT NULL AS held
 FROM tickets.tickets t
 LEFT JOIN tickets.reservations r
-       ON r.event_id = ANY ($1::uuid[]) AND r.event_id = t.event_id AND r.ticket_id = t.id AND r.until_at > now()
-WHERE t.event_id = ANY ($1::uuid[])
+       ON r.event_id = ANY ((SELECT $1::uuid[])::uuid[]) AND r.event_id = t.event_id AND r.ticket_id = t.id AND r.until_at > now()
+WHERE t.event_id = ANY ((SELECT $1::uuid[])::uuid[])
 ORDER BY t.event_id, t.seat_number
 
 -- name: tickets_of_user :many TicketView
@@ -26,7 +27,7 @@ ORDER BY t.seat_number
 -- name: tickets_lock :many
 SELECT id
 FROM tickets.tickets
-WHERE id = ANY ($1::uuid[])
+WHERE id = ANY ((SELECT $1::uuid[])::uuid[])
 ORDER BY id
 FOR NO KEY UPDATE
 
@@ -35,7 +36,7 @@ FOR NO KEY UPDATE
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS moment)
 SELECT a.n, t.id IS NOT NULL AS exists_here, t.user_id IS NOT NULL AS sold, r.user_id AS holder, clock.moment
 FROM clock
-CROSS JOIN unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS a (event_id, ticket_id, n)
+CROSS JOIN unnest((SELECT $1::uuid[]), (SELECT $2::uuid[])) WITH ORDINALITY AS a (event_id, ticket_id, n)
 LEFT JOIN tickets.tickets t ON t.id = a.ticket_id AND t.event_id = a.event_id
 LEFT JOIN tickets.reservations r
        ON r.event_id = a.event_id AND r.ticket_id = a.ticket_id AND r.until_at > clock.moment
@@ -43,7 +44,7 @@ LEFT JOIN tickets.reservations r
 -- Numbers, as asked, of users that no message has told of.
 -- name: users_unknown :many
 SELECT a.n
-FROM unnest($1::uuid[]) WITH ORDINALITY AS a (user_id, n)
+FROM unnest((SELECT $1::uuid[])) WITH ORDINALITY AS a (user_id, n)
 WHERE NOT EXISTS (SELECT 1 FROM tickets.users u WHERE u.id = a.user_id)
 
 -- Takes or extends holds until 15 minutes past $4. A live hold of somebody else is left alone, and missing in the count.
@@ -61,7 +62,7 @@ WHERE r.user_id = excluded.user_id OR r.until_at <= $4::timestamptz
 -- name: tickets_sell :exec
 UPDATE tickets.tickets t
 SET user_id = w.user_id, purchased_at = $3::timestamptz, purchased_at_fine = 0
-FROM unnest($1::uuid[], $2::uuid[]) AS w (id, user_id)
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::uuid[])) AS w (id, user_id)
 WHERE t.id = w.id AND t.user_id IS NULL
 
 -- What ran out an hour ago, up to $1 (tickets_jobs.c).
@@ -79,14 +80,14 @@ WHERE (event_id, ticket_id) IN (SELECT event_id, ticket_id
 -- name: tickets_of_events_lock :many
 SELECT id
 FROM tickets.tickets
-WHERE event_id = ANY ($1::uuid[])
+WHERE event_id = ANY ((SELECT $1::uuid[])::uuid[])
 ORDER BY id
 FOR NO KEY UPDATE
 
 -- One row per message ($1 event, $2 venue), numbered as given: is the event known, is the venue?
 -- name: events_as_known :many
 SELECT a.n, e.id IS NOT NULL AS known, v.number IS NOT NULL AS has_venue
-FROM unnest($1::uuid[], $2::int4[]) WITH ORDINALITY AS a (event_id, venue, n)
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::int4[])) WITH ORDINALITY AS a (event_id, venue, n)
 LEFT JOIN tickets.events e ON e.id = a.event_id
 LEFT JOIN tickets.event_venues v ON v.number = a.venue
 
@@ -109,7 +110,7 @@ SET event_name = excluded.event_name,
 -- name: tickets_release :exec
 INSERT INTO tickets.tickets (id, event_id, price, seat_number, purchased_at_fine)
 SELECT gen_random_uuid(), w.event_id, w.price, seat.number, 0
-FROM unnest($1::uuid[], $2::int4[], $3::numeric[]) AS w (event_id, venue, price)
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::int4[]), (SELECT $3::numeric[])) AS w (event_id, venue, price)
 JOIN tickets.event_venues v ON v.number = w.venue
 CROSS JOIN LATERAL generate_series(1, v.capacity) AS seat (number)
 ON CONFLICT (event_id, seat_number) DO NOTHING
@@ -118,7 +119,7 @@ ON CONFLICT (event_id, seat_number) DO NOTHING
 -- name: tickets_reprice :exec
 UPDATE tickets.tickets t
 SET price = w.price
-FROM unnest($1::uuid[], $2::numeric[]) AS w (event_id, price)
+FROM unnest((SELECT $1::uuid[]), (SELECT $2::numeric[])) AS w (event_id, price)
 WHERE t.event_id = w.event_id
   AND t.user_id IS NULL
   AND (t.price <> w.price OR scale(t.price) <> scale(w.price))

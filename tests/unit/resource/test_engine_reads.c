@@ -158,6 +158,40 @@ static void askers_may_leave(void **state) {
     test_run(leavers, &engine);
 }
 
+/* One key a turn while the table is locked: two statements go out, and all other keys are in the third. */
+static void slow_reads(Ctx *ctx, void *arg) {
+    (void)ctx;
+    enum { N = 60 };
+    static Ask asks[N];
+    static TestJob jobs[N];
+    PGconn *locker = arg;
+    for (int i = 0; i < N; i++) {
+        asks[i] = (Ask){.id = 1 + i % 50};
+        jobs[i] = (TestJob){ask, &asks[i]};
+        (void)test_spawn(&jobs[i]);
+        CHECK_ERR(co_yield (), ERR_OK);
+    }
+    CHECK(engine_stats(engine).reads == READS_AHEAD);
+    PQclear(PQexec(locker, "COMMIT"));
+    for (int i = 0; i < N; i++) {
+        while (asks[i].value == 0 && asks[i].err == ERR_OK)
+            CHECK_ERR(co_yield (), ERR_OK);
+        CHECK(asks[i].value == asks[i].id);
+    }
+    CHECK(engine_stats(engine).reads == READS_AHEAD + 1);
+}
+
+static void what_is_asked_while_reads_are_out_is_the_next_read(void **state) {
+    (void)state;
+    NEED_POSTGRES();
+    PGconn *locker = PQconnectdb(getenv("DATABASE_URL"));
+    PGresult *locked = PQexec(locker, "BEGIN; LOCK TABLE unit_reads.things IN ACCESS EXCLUSIVE MODE");
+    assert_int_equal(PQresultStatus(locked), PGRES_COMMAND_OK);
+    PQclear(locked);
+    test_run(slow_reads, locker);
+    PQfinish(locker);
+}
+
 static const Statement LIST = {"unit_list",
                                "SELECT value, id, name, 1 AS other FROM unit_reads.things"
                                " WHERE value <= $1::int4 ORDER BY value DESC",
@@ -245,9 +279,13 @@ static void a_lost_server_is_asked_again(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(gets_of_a_turn_are_one_statement), TEST(more_than_one_statement_holds),
-        TEST(a_policy_may_refuse_a_read),       TEST(askers_may_leave),
-        TEST(a_list_is_read_by_column_names),   TEST(each_asker_has_its_group),
+        TEST(gets_of_a_turn_are_one_statement),
+        TEST(more_than_one_statement_holds),
+        TEST(what_is_asked_while_reads_are_out_is_the_next_read),
+        TEST(a_policy_may_refuse_a_read),
+        TEST(askers_may_leave),
+        TEST(a_list_is_read_by_column_names),
+        TEST(each_asker_has_its_group),
         TEST(a_lost_server_is_asked_again),
     };
     return cmocka_run_group_tests(tests, set_up_all, NULL);
