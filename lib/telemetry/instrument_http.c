@@ -7,6 +7,7 @@
  * it counts.
  */
 #include "http/router.h"
+#include "telemetry/http_memo.h"
 #include "telemetry/instrument.h"
 #include "telemetry/instrument_words.h"
 #include "telemetry/span.h"
@@ -40,8 +41,7 @@ static Str span_name(const Request *req, char out[SPAN_NAME_MAX]) {
 }
 
 /* Host: name[:port], [v6][:port]. */
-static void write_server(const Request *req) {
-    Str host = request_header(req, "Host");
+static void write_server(Str host) {
     ptrdiff_t bracket = host.n > 0 && host.p[0] == '[' ? str_index(host, ']') : -1;
     Str tail = str_slice(host, bracket < 0 ? 0 : (size_t)bracket, host.n);
     ptrdiff_t colon = str_index(tail, ':');
@@ -57,7 +57,40 @@ static void write_server(const Request *req) {
     span_text("server.address", str_slice(host, 0, end));
 }
 
-static void write_span(const Request *req, const Response *res, int64_t began_ns, int64_t ended_ns) {
+static void write_kind(const HttpKind *kind, KindMemo *memo) {
+    if (memo->n > 0) {
+        span_encoded((Str){memo->bytes, memo->n});
+        return;
+    }
+    size_t mark = span_mark();
+    span_text("http.request.method", str_c(kind->method));
+    span_text("url.scheme", str_c(kind->scheme));
+    span_text("http.route", str_c(kind->route));
+    if (kind->status != 0)
+        span_int("http.response.status_code", kind->status);
+    span_text("error.type", str_c(error_type((int)kind->status)));
+    span_text("network.protocol.version", str_c(kind->version));
+    span_text("usher.backend", str_c(kind->backend));
+    memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
+}
+
+static void write_asker(const Request *req) {
+    Str agent = request_header(req, "User-Agent"), host = request_header(req, "Host");
+    AskerMemo *memo = memo_of_asker(req->peer, agent, host);
+    if (memo != NULL && memo->n > 0) {
+        span_encoded((Str){memo->bytes, memo->n});
+        return;
+    }
+    size_t mark = span_mark();
+    span_text("client.address", req->peer);
+    span_text("network.peer.address", req->peer);
+    span_text("user_agent.original", agent);
+    write_server(host);
+    if (memo != NULL)
+        memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
+}
+
+static void write_span(const Request *req, const HttpKind *kind, KindMemo *memo, int64_t began_ns, int64_t ended_ns) {
     char name[SPAN_NAME_MAX];
     SpanInfo info = {.trace = &req->ctx->trace,
                      .name = span_name(req, name),
@@ -65,43 +98,46 @@ static void write_span(const Request *req, const Response *res, int64_t began_ns
                      .began_ns = began_ns,
                      .ended_ns = ended_ns,
                      .remote_parent = continued(&req->ctx->trace),
-                     .failed = error_type(res->status) != NULL};
+                     .failed = error_type((int)kind->status) != NULL};
     if (!span_write(&info))
         return;
     Str path = req->target;
-    span_text("http.request.method", str_c(method_name(req)));
-    if (req->method == METHOD_OTHER)
-        span_text("http.request.method_original", req->method_text);
     span_text("url.path", str_cut(&path, '?'));
     span_text("url.query", req->query);
-    span_text("url.scheme", str_c(url_scheme(req)));
-    if (req->route != NULL)
-        span_text("http.route", str_c(req->route->pattern));
-    if (res->status != 0)
-        span_int("http.response.status_code", res->status);
-    span_text("error.type", str_c(error_type(res->status)));
-    span_text("network.protocol.version", str_c(protocol_version(req)));
-    span_text("client.address", req->peer);
-    span_text("network.peer.address", req->peer);
-    span_text("user_agent.original", request_header(req, "User-Agent"));
-    span_text("usher.backend", str_c(req->backend));
-    write_server(req);
+    if (req->method == METHOD_OTHER)
+        span_text("http.request.method_original", req->method_text);
+    write_kind(kind, memo);
+    write_asker(req);
     span_close();
 }
 
+static struct Series *duration_of(const HttpKind *kind) {
+    const char *failed = error_type((int)kind->status);
+    return metric_series(METRIC_HTTP_DURATION,
+                         LABELS({"http.request.method", kind->method, 0}, {"url.scheme", kind->scheme, 0},
+                                {kind->route == NULL ? NULL : "http.route", kind->route, 0},
+                                {kind->status == 0 ? NULL : "http.response.status_code", NULL, kind->status},
+                                {failed == NULL ? NULL : "error.type", failed, 0},
+                                {"network.protocol.version", kind->version, 0},
+                                {kind->backend == NULL ? NULL : "usher.backend", kind->backend, 0}));
+}
+
 static void on_end(const Request *req, const Response *res, int64_t began_ns) {
-    const char *method = method_name(req), *failed = error_type(res->status);
-    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", method, 0}, {"url.scheme", url_scheme(req), 0}));
+    HttpKind kind = {.method = method_name(req),
+                     .scheme = url_scheme(req),
+                     .route = req->route == NULL ? NULL : req->route->pattern,
+                     .version = protocol_version(req),
+                     .backend = req->backend,
+                     .status = res->status};
+    KindMemo *memo = memo_of_kind(&kind);
+    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", kind.method, 0}, {"url.scheme", kind.scheme, 0}));
     int64_t ended_ns = clock_mono_ns();
-    metric_record(METRIC_HTTP_DURATION, ended_ns - began_ns,
-                  LABELS({"http.request.method", method, 0}, {"url.scheme", url_scheme(req), 0},
-                         {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
-                         {res->status == 0 ? NULL : "http.response.status_code", NULL, res->status},
-                         {failed == NULL ? NULL : "error.type", failed, 0},
-                         {"network.protocol.version", protocol_version(req), 0},
-                         {req->backend == NULL ? NULL : "usher.backend", req->backend, 0}));
+    if (memo->duration == NULL)
+        memo->duration = duration_of(&kind);
+    if (memo->duration != NULL)
+        series_record(memo->duration, ended_ns - began_ns);
     if (telemetry.tracing)
-        write_span(req, res, began_ns, ended_ns);
+        write_span(req, &kind, memo, began_ns, ended_ns);
 }
 
 static void on_refused(int status) {

@@ -53,9 +53,15 @@ typedef struct CacheLine {
 
 enum { CACHE_LINES = 512 };
 static CacheLine cache[CACHE_LINES];
+static uint32_t generation;
 
 void metrics_forget(void) {
     memset(cache, 0, sizeof cache);
+    generation++;
+}
+
+uint32_t metrics_generation(void) {
+    return generation;
 }
 
 static size_t cache_place(MetricId id, const Label *labels, size_t n) {
@@ -166,10 +172,17 @@ void metric_set(MetricId id, int64_t value, const Label *labels, size_t n) {
         __atomic_store_n(&series_of(id, labels, n)->value, (uint64_t)value, __ATOMIC_RELAXED);
 }
 
+Series *metric_series(MetricId id, const Label *labels, size_t n) {
+    return idle() ? NULL : series_of(id, labels, n);
+}
+
 void metric_record(MetricId id, int64_t value, const Label *labels, size_t n) {
-    if (idle())
-        return;
-    Series *series = series_of(id, labels, n);
+    if (!idle())
+        series_record(series_of(id, labels, n), value);
+}
+
+void series_record(Series *series, int64_t value) {
+    MetricId id = series->metric;
     size_t n_bounds, at = 0;
     const int64_t *bounds = metric_bounds(METRIC_TABLE[id].bounds, &n_bounds);
     value = MAX_OF(value, 0);

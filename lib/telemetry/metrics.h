@@ -115,6 +115,12 @@ void metric_set(MetricId id, int64_t value, const Label *labels, size_t n);
 /** Histogram: one value, in ns where the unit is "s". */
 void metric_record(MetricId id, int64_t value, const Label *labels, size_t n);
 
+/** A histogram's series, for who records into it at each request: good while metrics_generation is the same. NULL:
+ *  nothing is recorded. */
+struct Series *metric_series(MetricId id, const Label *labels, size_t n);
+void series_record(struct Series *series, int64_t value);
+uint32_t metrics_generation(void);
+
 /** The bounds in the metric's recorded unit; *ret_n of them. */
 const int64_t *metric_bounds(MetricBounds which, size_t *ret_n);
 

@@ -6,6 +6,8 @@
  */
 #include "telemetry/protobuf.h"
 
+#include <endian.h>
+
 #include "base/utf8.h"
 
 enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_LENGTH = 2, WIRE_FIXED32 = 5, LENGTH_BYTES = 4 };
@@ -53,21 +55,16 @@ void pb_uint(Pb *pb, int field, uint64_t value) {
     pb_varint(pb, value);
 }
 
-static void little_endian(Pb *pb, uint64_t value, size_t bytes) {
-    uint8_t out[8];
-    for (size_t i = 0; i < bytes; i++)
-        out[i] = (uint8_t)(value >> (8 * i));
-    pb_raw(pb, out, bytes);
-}
-
 void pb_fixed32(Pb *pb, int field, uint32_t value) {
     tag(pb, field, WIRE_FIXED32);
-    little_endian(pb, value, 4);
+    value = htole32(value);
+    pb_raw(pb, &value, sizeof value);
 }
 
 void pb_fixed64(Pb *pb, int field, uint64_t value) {
     tag(pb, field, WIRE_FIXED64);
-    little_endian(pb, value, 8);
+    value = htole64(value);
+    pb_raw(pb, &value, sizeof value);
 }
 
 void pb_double(Pb *pb, int field, double value) {

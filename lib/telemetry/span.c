@@ -7,6 +7,8 @@
  */
 #include "telemetry/span.h"
 
+#include <endian.h>
+
 #include "telemetry/protobuf.h"
 #include "telemetry/state.h"
 
@@ -164,6 +166,22 @@ static void write_ids(const Trace *trace) {
     pb_raw(&pb, ids, is_zero(trace->parent_id) ? 28 : 38);
 }
 
+/* kind, both times and flags, whose lengths are known too. */
+static void write_numbers(const SpanInfo *info, int64_t offset_ns) {
+    uint64_t start = htole64((uint64_t)(info->began_ns + offset_ns));
+    uint64_t end = htole64((uint64_t)(info->ended_ns + offset_ns));
+    uint32_t remote = info->remote_parent ? FLAG_IS_REMOTE : 0;
+    uint32_t flags = htole32((uint32_t)info->trace->flags | FLAG_HAS_IS_REMOTE | remote);
+    uint8_t numbers[26] = {SPAN_KIND << 3, (uint8_t)info->kind, SPAN_START << 3 | 1};
+    memcpy(numbers + 3, &start, 8);
+    numbers[11] = SPAN_END << 3 | 1;
+    memcpy(numbers + 12, &end, 8);
+    numbers[20] = ((SPAN_FLAGS << 3 | 5) & 0x7F) | 0x80; /* a field of 16 has a tag of two bytes */
+    numbers[21] = SPAN_FLAGS >> 4;
+    memcpy(numbers + 22, &flags, 4);
+    pb_raw(&pb, numbers, sizeof numbers);
+}
+
 bool span_write(const SpanInfo *info) {
     const Trace *trace = info->trace;
     if (!sampled(trace))
@@ -174,9 +192,7 @@ bool span_write(const SpanInfo *info) {
     if (trace->state.n > 0)
         pb_text(&pb, SPAN_TRACE_STATE, trace->state);
     pb_text(&pb, SPAN_NAME, info->name);
-    pb_uint(&pb, SPAN_KIND, (uint64_t)info->kind);
-    pb_fixed64(&pb, SPAN_START, (uint64_t)(info->began_ns + offset_ns));
-    pb_fixed64(&pb, SPAN_END, (uint64_t)(info->ended_ns + offset_ns));
+    write_numbers(info, offset_ns);
     if (info->links != NULL)
         write_links(trace, info->links);
     if (info->failed) {
@@ -184,8 +200,6 @@ bool span_write(const SpanInfo *info) {
         pb_uint(&pb, 3, STATUS_ERROR);
         pb_end(&pb, status);
     }
-    pb_fixed32(&pb, SPAN_FLAGS,
-               (uint32_t)trace->flags | FLAG_HAS_IS_REMOTE | (info->remote_parent ? FLAG_IS_REMOTE : 0));
     return true;
 }
 
@@ -195,6 +209,18 @@ void span_text_of(Str key, Str value) {
 
 void span_int_of(Str key, int64_t value) {
     pb_key_int(&pb, SPAN_ATTRIBUTES, key, value);
+}
+
+size_t span_mark(void) {
+    return pb.n;
+}
+
+Str span_since(size_t mark) {
+    return pb.full ? (Str){NULL, 0} : (Str){(const char *)pb.p + mark, pb.n - mark};
+}
+
+void span_encoded(Str attributes) {
+    pb_raw(&pb, attributes.p, attributes.n);
 }
 
 void span_close(void) {

@@ -55,6 +55,12 @@ static inline void span_text(const char *key, Str value);
 static inline void span_int(const char *key, int64_t value);
 void span_close(void);
 
+/** Attributes that many spans share are encoded once: what was written since span_mark, absent where it did not fit,
+ *  until span_close; and such bytes again. */
+size_t span_mark(void);
+Str span_since(size_t mark);
+void span_encoded(Str attributes);
+
 void span_text_of(Str key, Str value);
 void span_int_of(Str key, int64_t value);
 /* Inline for the literal's length. */

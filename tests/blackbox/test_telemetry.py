@@ -229,6 +229,35 @@ def test_each_kind_of_request_has_its_span(recorded):
     assert {s["attributes"].get("url.query") for s in spans} >= {"a=b"}
 
 
+def test_a_span_tells_of_its_own_request():
+    """What requests have in common is encoded once: two hundred askers in turns, on three routes, some without a name or with one too long."""
+    agents = [None, "", "x" * 400] + [f"agent/{i}" for i in range(200)]
+    routes = {"/events": ("/events", 200), "/users/00000000-0000-4000-8000-000000000001": ("/users/{id:id}", 404), "/nothing": (None, 404)}
+    with otel.Collector() as collector, Observed(collector) as usher:
+        def ask(path, agent, host):
+            connection = http.client.HTTPConnection("127.0.0.1", usher.port, timeout=10)
+            connection.putrequest("GET", path, skip_host=True)
+            connection.putheader("Host", host)
+            if agent is not None:
+                connection.putheader("User-Agent", agent)
+            connection.endheaders()
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        wanted = set()
+        for i, agent in enumerate(agents * 2):
+            path = list(routes)[i % 3]
+            host = f"host-{i % 2}:8{i % 2}"
+            status = ask(path, agent, host)
+            wanted.add((path, routes[path][0], status, agent, host))
+        found = wait_for(lambda: len(spans := [s["attributes"] for s in collector.spans() if s["kind"] == "SPAN_KIND_SERVER"
+                                               and s["attributes"].get("server.address", "").startswith("host-")])
+                         == 2 * len(agents) and spans, what="all spans")
+    assert {(a["url.path"], a.get("http.route"), a["http.response.status_code"], a.get("user_agent.original"),
+             f"{a['server.address']}:{a['server.port']}") for a in found} == wanted
+
+
 def test_every_metric_is_by_the_conventions(recorded):
     for name, metric in recorded["metrics"].items():
         kind, points = otel.points(metric)
