@@ -7,6 +7,9 @@
 
 #include <stdio.h>
 
+#include "telemetry/metrics.h"
+#include "telemetry/span_memo.h"
+
 static bool is_fault(Err err) {
     switch (err) {
     case ERR_NO_MEMORY:
@@ -23,26 +26,44 @@ static bool is_fault(Err err) {
     }
 }
 
-void trace_action_end(Ctx *ctx, const Span *span, const Resource *resource, const char *action, Err err) {
-    if (span->began_ns == 0)
+static void write_action(const Resource *resource, const char *action, Err err, SpanMemo *memo) {
+    if (memo->n > 0) {
+        span_encoded((Str){memo->bytes, memo->n});
         return;
-    bool fault = is_fault(err);
-    int64_t ended_ns = clock_mono_ns();
-    metric_record(METRIC_ACTION_DURATION, ended_ns - span->began_ns,
-                  LABELS({"usher.resource", resource->name, 0}, {"usher.action", action, 0},
-                         {"usher.outcome", err_name(err), 0}, {fault ? "error.type" : NULL, err_name(err), 0}));
-    if (!span->recording)
-        return;
+    }
     char name[SPAN_NAME_MAX];
-    if (!span_end(ctx, span, ended_ns, span_name_join(name, str_c(resource->name), '.', str_c(action)), SPAN_INTERNAL,
-                  fault))
-        return;
+    size_t mark = span_mark();
+    span_name(span_name_join(name, str_c(resource->name), '.', str_c(action)));
     span_text("usher.resource", str_c(resource->name));
     span_text("usher.action", str_c(action));
     span_text("usher.outcome", str_c(err_name(err)));
-    if (fault)
+    if (is_fault(err))
         span_text("error.type", str_c(err_name(err)));
-    span_close();
+    span_memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
+}
+
+static struct Series *duration_of(const Resource *resource, const char *action, Err err) {
+    return metric_series(METRIC_ACTION_DURATION,
+                         LABELS({"usher.resource", resource->name, 0}, {"usher.action", action, 0},
+                                {"usher.outcome", err_name(err), 0},
+                                {is_fault(err) ? "error.type" : NULL, err_name(err), 0}));
+}
+
+void trace_action_end(Ctx *ctx, const Span *span, const Resource *resource, const char *action, Err err) {
+    if (span->began_ns == 0)
+        return;
+    int64_t ended_ns = clock_mono_ns();
+    const uint64_t key[MEMO_WORDS] = {METRIC_ACTION_DURATION, (uintptr_t)resource->name, (uintptr_t)action,
+                                      (uint64_t)err};
+    SpanMemo *memo = span_memo(key);
+    if (memo->duration == NULL)
+        memo->duration = duration_of(resource, action, err);
+    if (memo->duration != NULL)
+        series_record(memo->duration, ended_ns - span->began_ns);
+    if (span->recording && span_end(ctx, span, ended_ns, (Str){NULL, 0}, SPAN_INTERNAL, is_fault(err))) {
+        write_action(resource, action, err, memo);
+        span_close();
+    }
 }
 
 /* --- sets --------------------------------------------------------------------------------------------------------- */

@@ -7,10 +7,10 @@
  * it counts.
  */
 #include "http/router.h"
-#include "telemetry/http_memo.h"
 #include "telemetry/instrument.h"
 #include "telemetry/instrument_words.h"
 #include "telemetry/span.h"
+#include "telemetry/span_memo.h"
 #include "telemetry/state.h"
 
 static const char *error_type(int status) {
@@ -24,20 +24,20 @@ static bool continued(const Trace *trace) {
     return memcmp(trace->parent_id, zero, 8) != 0;
 }
 
+static struct Series *active_of(const Request *req) {
+    return metric_series(METRIC_HTTP_ACTIVE,
+                         LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", url_scheme(req), 0}));
+}
+
 static void on_begin(const Request *req) {
     Trace *trace = &req->ctx->trace;
     if (telemetry.tracing) {
         bool take = telemetry_samples(trace, continued(trace));
         trace->flags = (uint8_t)((trace->flags & ~TRACE_SAMPLED) | (take ? TRACE_SAMPLED : 0));
     }
-    metric_add(METRIC_HTTP_ACTIVE, 1,
-               LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", url_scheme(req), 0}));
-}
-
-/* "GET /events/{id}": never the path itself, of which there is no end. */
-static Str span_name(const Request *req, char out[SPAN_NAME_MAX]) {
-    const char *method = req->method == METHOD_OTHER ? "HTTP" : method_name(req);
-    return req->route == NULL ? str_c(method) : span_name_join(out, str_c(method), ' ', str_c(req->route->pattern));
+    struct Series *active = active_of(req);
+    if (active != NULL)
+        series_add(active, 1);
 }
 
 /* Host: name[:port], [v6][:port]. */
@@ -57,26 +57,35 @@ static void write_server(Str host) {
     span_text("server.address", str_slice(host, 0, end));
 }
 
-static void write_kind(const HttpKind *kind, KindMemo *memo) {
+/* "GET /events/{id}": never the path itself, of which there is no end. */
+static void write_name(const Request *req) {
+    char name[SPAN_NAME_MAX];
+    Str method = str_c(req->method == METHOD_OTHER ? "HTTP" : method_name(req));
+    span_name(req->route == NULL ? method : span_name_join(name, method, ' ', str_c(req->route->pattern)));
+}
+
+static void write_kind(const Request *req, int status, SpanMemo *memo) {
     if (memo->n > 0) {
         span_encoded((Str){memo->bytes, memo->n});
         return;
     }
     size_t mark = span_mark();
-    span_text("http.request.method", str_c(kind->method));
-    span_text("url.scheme", str_c(kind->scheme));
-    span_text("http.route", str_c(kind->route));
-    if (kind->status != 0)
-        span_int("http.response.status_code", kind->status);
-    span_text("error.type", str_c(error_type((int)kind->status)));
-    span_text("network.protocol.version", str_c(kind->version));
-    span_text("usher.backend", str_c(kind->backend));
-    memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
+    write_name(req);
+    span_text("http.request.method", str_c(method_name(req)));
+    span_text("url.scheme", str_c(url_scheme(req)));
+    if (req->route != NULL)
+        span_text("http.route", str_c(req->route->pattern));
+    if (status != 0)
+        span_int("http.response.status_code", status);
+    span_text("error.type", str_c(error_type(status)));
+    span_text("network.protocol.version", str_c(protocol_version(req)));
+    span_text("usher.backend", str_c(req->backend));
+    span_memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
 }
 
 static void write_asker(const Request *req) {
     Str agent = request_header(req, "User-Agent"), host = request_header(req, "Host");
-    AskerMemo *memo = memo_of_asker(req->peer, agent, host);
+    AskerMemo *memo = span_memo_asker(req->peer, agent, host);
     if (memo != NULL && memo->n > 0) {
         span_encoded((Str){memo->bytes, memo->n});
         return;
@@ -87,18 +96,16 @@ static void write_asker(const Request *req) {
     span_text("user_agent.original", agent);
     write_server(host);
     if (memo != NULL)
-        memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
+        span_memo_keep(span_since(mark), memo->bytes, sizeof memo->bytes, &memo->n);
 }
 
-static void write_span(const Request *req, const HttpKind *kind, KindMemo *memo, int64_t began_ns, int64_t ended_ns) {
-    char name[SPAN_NAME_MAX];
+static void write_span(const Request *req, int status, SpanMemo *memo, int64_t began_ns, int64_t ended_ns) {
     SpanInfo info = {.trace = &req->ctx->trace,
-                     .name = span_name(req, name),
                      .kind = SPAN_SERVER,
                      .began_ns = began_ns,
                      .ended_ns = ended_ns,
                      .remote_parent = continued(&req->ctx->trace),
-                     .failed = error_type((int)kind->status) != NULL};
+                     .failed = error_type(status) != NULL};
     if (!span_write(&info))
         return;
     Str path = req->target;
@@ -106,38 +113,49 @@ static void write_span(const Request *req, const HttpKind *kind, KindMemo *memo,
     span_text("url.query", req->query);
     if (req->method == METHOD_OTHER)
         span_text("http.request.method_original", req->method_text);
-    write_kind(kind, memo);
+    write_kind(req, status, memo);
     write_asker(req);
     span_close();
 }
 
-static struct Series *duration_of(const HttpKind *kind) {
-    const char *failed = error_type((int)kind->status);
-    return metric_series(METRIC_HTTP_DURATION,
-                         LABELS({"http.request.method", kind->method, 0}, {"url.scheme", kind->scheme, 0},
-                                {kind->route == NULL ? NULL : "http.route", kind->route, 0},
-                                {kind->status == 0 ? NULL : "http.response.status_code", NULL, kind->status},
-                                {failed == NULL ? NULL : "error.type", failed, 0},
-                                {"network.protocol.version", kind->version, 0},
-                                {kind->backend == NULL ? NULL : "usher.backend", kind->backend, 0}));
+static struct Series *duration_of(const Request *req, int status) {
+    const char *failed = error_type(status);
+    return metric_series(
+        METRIC_HTTP_DURATION,
+        LABELS({"http.request.method", method_name(req), 0}, {"url.scheme", url_scheme(req), 0},
+               {req->route == NULL ? NULL : "http.route", req->route == NULL ? NULL : req->route->pattern, 0},
+               {status == 0 ? NULL : "http.response.status_code", NULL, status},
+               {failed == NULL ? NULL : "error.type", failed, 0},
+               {"network.protocol.version", protocol_version(req), 0},
+               {req->backend == NULL ? NULL : "usher.backend", req->backend, 0}));
+}
+
+/* The line of requests of this kind, with its series. */
+static SpanMemo *memo_of(const Request *req, int status) {
+    const uint64_t key[MEMO_WORDS] = {METRIC_HTTP_DURATION,
+                                      (uintptr_t)method_name(req),
+                                      (uintptr_t)url_scheme(req),
+                                      req->route == NULL ? 0 : (uintptr_t)req->route->pattern,
+                                      (uintptr_t)protocol_version(req),
+                                      (uintptr_t)req->backend,
+                                      (uint64_t)status};
+    SpanMemo *memo = span_memo(key);
+    if (memo->duration == NULL) {
+        memo->duration = duration_of(req, status);
+        memo->active = active_of(req);
+    }
+    return memo;
 }
 
 static void on_end(const Request *req, const Response *res, int64_t began_ns) {
-    HttpKind kind = {.method = method_name(req),
-                     .scheme = url_scheme(req),
-                     .route = req->route == NULL ? NULL : req->route->pattern,
-                     .version = protocol_version(req),
-                     .backend = req->backend,
-                     .status = res->status};
-    KindMemo *memo = memo_of_kind(&kind);
-    metric_add(METRIC_HTTP_ACTIVE, -1, LABELS({"http.request.method", kind.method, 0}, {"url.scheme", kind.scheme, 0}));
-    int64_t ended_ns = clock_mono_ns();
+    SpanMemo *memo = memo_of(req, res->status);
     if (memo->duration == NULL)
-        memo->duration = duration_of(&kind);
-    if (memo->duration != NULL)
-        series_record(memo->duration, ended_ns - began_ns);
+        return; /* nothing is recorded */
+    int64_t ended_ns = clock_mono_ns();
+    series_add(memo->active, -1);
+    series_record(memo->duration, ended_ns - began_ns);
     if (telemetry.tracing)
-        write_span(req, &kind, memo, began_ns, ended_ns);
+        write_span(req, res->status, memo, began_ns, ended_ns);
 }
 
 static void on_refused(int status) {

@@ -167,6 +167,10 @@ void metric_add(MetricId id, int64_t by, const Label *labels, size_t n) {
         add_u64(&series_of(id, labels, n)->value, (uint64_t)by);
 }
 
+void series_add(Series *series, int64_t by) {
+    add_u64(&series->value, (uint64_t)by);
+}
+
 void metric_set(MetricId id, int64_t value, const Label *labels, size_t n) {
     if (!idle())
         __atomic_store_n(&series_of(id, labels, n)->value, (uint64_t)value, __ATOMIC_RELAXED);

@@ -115,9 +115,10 @@ void metric_set(MetricId id, int64_t value, const Label *labels, size_t n);
 /** Histogram: one value, in ns where the unit is "s". */
 void metric_record(MetricId id, int64_t value, const Label *labels, size_t n);
 
-/** A histogram's series, for who records into it at each request: good while metrics_generation is the same. NULL:
- *  nothing is recorded. */
+/** A series, for who adds to it at each request: good while metrics_generation is the same. NULL: nothing is recorded.
+ */
 struct Series *metric_series(MetricId id, const Label *labels, size_t n);
+void series_add(struct Series *series, int64_t by);
 void series_record(struct Series *series, int64_t value);
 uint32_t metrics_generation(void);
 

@@ -191,7 +191,8 @@ bool span_write(const SpanInfo *info) {
     write_ids(trace);
     if (trace->state.n > 0)
         pb_text(&pb, SPAN_TRACE_STATE, trace->state);
-    pb_text(&pb, SPAN_NAME, info->name);
+    if (info->name.p != NULL)
+        span_name(info->name);
     write_numbers(info, offset_ns);
     if (info->links != NULL)
         write_links(trace, info->links);
@@ -201,6 +202,10 @@ bool span_write(const SpanInfo *info) {
         pb_end(&pb, status);
     }
     return true;
+}
+
+void span_name(Str name) {
+    pb_text(&pb, SPAN_NAME, name);
 }
 
 void span_text_of(Str key, Str value) {

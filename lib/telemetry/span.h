@@ -42,7 +42,7 @@ MUST_USE bool span_end(Ctx *ctx, const Span *span, int64_t ended_ns, Str name, S
 /** A span whose ids are known already: the server's, a message's. */
 typedef struct SpanInfo {
     const Trace *trace; /* span_id is its own, parent_id its parent */
-    Str name;
+    Str name;           /* absent: span_name follows, or is among what is encoded already */
     SpanKind kind;
     int64_t began_ns, ended_ns; /* clock_mono_ns */
     bool remote_parent, failed;
@@ -50,12 +50,13 @@ typedef struct SpanInfo {
 } SpanInfo;
 /** False: tracing is off or the trace is not sampled. Otherwise attributes, then span_close. */
 MUST_USE bool span_write(const SpanInfo *info);
+void span_name(Str name);
 /** An absent value writes nothing. */
 static inline void span_text(const char *key, Str value);
 static inline void span_int(const char *key, int64_t value);
 void span_close(void);
 
-/** Attributes that many spans share are encoded once: what was written since span_mark, absent where it did not fit,
+/** What many spans share is encoded once (span_memo.h): what was written since span_mark, absent where it did not fit,
  *  until span_close; and such bytes again. */
 size_t span_mark(void);
 Str span_since(size_t mark);

@@ -1,32 +1,29 @@
 /*
- * http_memo.c - finding the lines.
+ * span_memo.c - finding the lines.
  */
-#include "telemetry/http_memo.h"
+#include "telemetry/span_memo.h"
 
 #include "telemetry/metrics.h"
 
-enum { KIND_LINES = 64, ASKER_LINES = 64 };
-static KindMemo kinds[KIND_LINES];
+enum { KIND_LINES = 128, ASKER_LINES = 64 };
+static SpanMemo kinds[KIND_LINES];
 static AskerMemo askers[ASKER_LINES];
 
 static size_t mixed(uint64_t hash, size_t lines) {
     return (size_t)(hash * 0x9E3779B97F4A7C15u >> 40) % lines;
 }
 
-static bool same_kind(const HttpKind *a, const HttpKind *b) {
-    return a->route == b->route && a->status == b->status && a->method == b->method && a->scheme == b->scheme &&
-           a->version == b->version && a->backend == b->backend;
-}
-
-KindMemo *memo_of_kind(const HttpKind *kind) {
-    uint64_t hash = (uintptr_t)kind->route ^ (uintptr_t)kind->method << 8 ^ (uint64_t)kind->status << 20;
-    KindMemo *memo = &kinds[mixed(hash, KIND_LINES)];
+SpanMemo *span_memo(const uint64_t key[MEMO_WORDS]) {
+    uint64_t hash = 0;
+    for (size_t i = 0; i < MEMO_WORDS; i++)
+        hash = (hash ^ key[i]) * 0xBF58476D1CE4E5B9u;
+    SpanMemo *memo = &kinds[mixed(hash, KIND_LINES)];
     uint32_t generation = metrics_generation();
-    if (memo->generation == generation && same_kind(&memo->kind, kind))
+    if (memo->generation == generation && memcmp(memo->key, key, sizeof memo->key) == 0)
         return memo;
-    memo->kind = *kind;
+    memcpy(memo->key, key, sizeof memo->key);
     memo->generation = generation;
-    memo->duration = NULL;
+    memo->duration = memo->active = NULL;
     memo->n = 0;
     return memo;
 }
@@ -56,7 +53,7 @@ static bool is_line_of(const AskerMemo *memo, const Str texts[3]) {
     return true;
 }
 
-AskerMemo *memo_of_asker(Str peer, Str agent, Str host) {
+AskerMemo *span_memo_asker(Str peer, Str agent, Str host) {
     const Str texts[3] = {peer, agent, host};
     uint64_t hash = 0;
     if (peer.n + agent.n + host.n > ASKER_TEXT_MAX)
@@ -77,7 +74,7 @@ AskerMemo *memo_of_asker(Str peer, Str agent, Str host) {
     return memo;
 }
 
-void memo_keep(Str encoded, char *bytes, size_t bytes_max, size_t *n) {
+void span_memo_keep(Str encoded, char *bytes, size_t bytes_max, size_t *n) {
     if (encoded.p == NULL || encoded.n > bytes_max)
         return;
     memcpy(bytes, encoded.p, encoded.n);
