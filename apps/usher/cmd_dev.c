@@ -19,6 +19,9 @@
 #include "usher/pgserver.h"
 
 #define POSTGRES_RESTARTS_MAX 100
+/* Processes of a postmaster that was killed still end, and hold its shared memory until then. */
+#define POSTGRES_ATTEMPTS 50
+#define POSTGRES_PAUSE_MS 200
 
 const Option OPTIONS_dev[] = {
     {"listen", OPTION_TEXT, "ADDR:PORT", "where to serve (default: 127.0.0.1:5000)"},
@@ -78,13 +81,23 @@ typedef struct Dev {
     bool stopping;
 } Dev;
 
+static Err start_postgres_again(Dev *dev) {
+    Err err = ERR_IO;
+    for (int i = 0; i < POSTGRES_ATTEMPTS && err == ERR_IO; i++) {
+        if (i > 0)
+            clock_sleep_ms(POSTGRES_PAUSE_MS);
+        dev->ctx->problem = (Problem){0};
+        err = pgserver_start(dev->ctx, dev->data, &dev->postgres);
+    }
+    return err;
+}
+
 static void postgres_died(Dev *dev, int status) {
     dev->postgres = 0;
     if (dev->stopping)
         return;
     LOG_W(NULL, "postgres ended; starting it again", F_INT("status", status));
-    dev->ctx->problem = (Problem){0};
-    if (dev->restarts++ < POSTGRES_RESTARTS_MAX && pgserver_start(dev->ctx, dev->data, &dev->postgres) == ERR_OK)
+    if (dev->restarts++ < POSTGRES_RESTARTS_MAX && start_postgres_again(dev) == ERR_OK)
         return;
     LOG_E(NULL, "postgres cannot be started again; ending", F_STR("why", dev->ctx->problem.message),
           F_C("log", dev->data->log));
