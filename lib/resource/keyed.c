@@ -7,8 +7,8 @@
  * is no longer linked.
  *
  * READS_AHEAD batches of a queue are out at most. What is asked meanwhile makes the next one larger, so that the slower
- * the database, the more a statement is worth. Without that bound a turn's few keys were sent behind all the others: at
- * 64 clients statements had 5 keys each, and half the rate was lost to statements.
+ * the database, the more a statement is worth. Without that bound a turn's few keys were sent behind all the others
+ * (bench/limits.md).
  *
  * Rows are decoded into each asker's own arena with their texts copied. Sharing the batch's result between askers would
  * save the copy and tie the life of every request to that of the slowest beside it.
