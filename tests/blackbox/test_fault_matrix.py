@@ -20,6 +20,9 @@ from gatewaylib import Wire
 from shadowlib import EVENT, Backend, Gateway, event
 
 STAGES = ("shadow", "canary", "new")
+ASIDE_MS = 25
+# A side is aside for up to eight times that, and for as long again one request tries it while the others are refused.
+CIRCUITS_CLOSED_S = 2 * 8 * ASIDE_MS / 1000 + 0.1
 NOTHING = "–"
 
 
@@ -65,7 +68,7 @@ class World:
                                env=env, workers=2)
 
     def route(self, keep_s):
-        limits = {"first_byte_timeout": "2s", "keep_alive": f"{keep_s}s", "aside": "100ms"}
+        limits = {"first_byte_timeout": "2s", "keep_alive": f"{keep_s}s", "aside": f"{ASIDE_MS}ms"}
         urls = {name: f"http://127.0.0.1:{side.port}" for name, side in self.sides.items()}
         beside = self.routes.with_suffix(".new")
         beside.write_text(str({"upstreams": {n: {"urls": [url], **limits} for n, url in urls.items()}}).replace("'", '"'))
@@ -274,6 +277,8 @@ def test_cell(world, table, fault, stage):
             for healed in world.sides.values():
                 healed.well()
         clients.well_again()
+    if side is not None:
+        time.sleep(CIRCUITS_CLOSED_S)  # after a step back nobody has asked that side since
     asked = sum(len(client.saw) for client in clients.all)
     failed = sum(len(client.failures()) for client in clients.all)
     without_cause = sum(len(client.failures()) for client in clients.all if client.primary != side)

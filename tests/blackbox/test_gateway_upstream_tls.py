@@ -236,7 +236,7 @@ def test_a_circuit_opens_and_closes_over_tls(ca, tmp_path):
         wait_for(lambda: gateway.ask(GET).status == 503, what="the circuit")
         with OddServer(port, tls=context):
             wait_for(lambda: gateway.ask(GET).status == 200, what="the server again")
-        assert gateway.events("upstream.aside") and gateway.events("upstream.back")
+        wait_for(lambda: gateway.events("upstream.aside") and gateway.events("upstream.back"), what="the log")
 
 
 def test_much_both_ways_in_little_memory(ca, odd):
