@@ -66,6 +66,9 @@ static pid_t start_serving(Settings *settings) {
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A terminal's interrupt goes to a whole process group, and we hand it on: it must not come twice, the second time
+     * would end the workers in the middle of their requests. */
+    (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(1);

@@ -79,7 +79,7 @@ def run_sql(connect, text, *values):
 class Usher:
     """One `usher dev` with its own data folder."""
 
-    def __init__(self, data=None, seed=False, env=None, args=()):
+    def __init__(self, data=None, seed=False, env=None, args=(), own_group=False):
         self.own_data = data is None
         self.data = data or tempfile.mkdtemp(prefix="usher-test-")
         os.chmod(self.data, 0o755)
@@ -89,12 +89,13 @@ class Usher:
         if not seed:
             self.command.append("--no-seed")
         self.env = {**os.environ, "LOG_FORMAT": "json", **(env or {})}
+        self.own_group = own_group
         self.process = None
         self.log = []
 
     def start(self):
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        env=self.env)
+                                        env=self.env, start_new_session=self.own_group)
         ready = threading.Event()
 
         def read_out():

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 
 from conftest import BINARY, Usher, wait_for
@@ -49,6 +50,27 @@ def test_killed_it_leaves_nothing_running_and_recovers():
         wait_for(lambda: pids_with(usher.data) == [], what="everything to end with its parent")
         usher.start()
         assert usher.get(f"/users/{user}").status == 200
+    finally:
+        usher.close()
+
+
+def test_an_interrupt_from_the_terminal_drains():
+    """It goes to the whole process group. A request that is half sent is still answered."""
+    usher = Usher(own_group=True)
+    try:
+        usher.start()
+        body = b'{"FullName": "Ada", "Email": "ada@example.com", "UserType": "Customer"}'
+        with socket.create_connection(("127.0.0.1", usher.port), timeout=60) as half:
+            half.sendall(b"POST /users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+            half.sendall(body[:10])
+            wait_for(lambda: usher.get("/events").status == 200, what="an answer")
+            os.killpg(usher.process.pid, signal.SIGINT)
+            wait_for(lambda: any("worker drains" in line for line in usher.log), what="the drain")
+            half.sendall(body[10:])
+            assert half.recv(4096).startswith(b"HTTP/1.1 201 ")
+        assert usher.process.wait(30) == 0
+        usher.stop()
+        assert not any("killing workers" in line for line in usher.log)
     finally:
         usher.close()
 
