@@ -6,7 +6,7 @@
  */
 #include "api_gateway/copies.h"
 
-enum { TEXTS = 7, HEADERS_MAX = 256 };
+enum { TEXTS = 9, HEADERS_MAX = 256 };
 
 typedef struct CopyHead {
     uint32_t kind, route, primary, status;
@@ -33,7 +33,8 @@ Err copy_write(Buf *out, const Copy *copy, const Header *request_headers, size_t
                      .at_us = copy->at_us,
                      .answer_ns = copy->answer_ns,
                      .lengths = {(uint32_t)copy->method.n, (uint32_t)copy->target.n, 0, 0, (uint32_t)copy->body.n,
-                                 (uint32_t)copy->caller.n, (uint32_t)copy->request_body.n}};
+                                 (uint32_t)copy->caller.n, (uint32_t)copy->request_body.n, (uint32_t)copy->sides[0].n,
+                                 (uint32_t)copy->sides[1].n}};
     buf_add_bytes(out, &head, sizeof head);
     buf_add(out, copy->method);
     buf_add(out, copy->target);
@@ -46,6 +47,8 @@ Err copy_write(Buf *out, const Copy *copy, const Header *request_headers, size_t
     buf_add(out, copy->body);
     buf_add(out, copy->caller);
     buf_add(out, copy->request_body);
+    buf_add(out, copy->sides[0]);
+    buf_add(out, copy->sides[1]);
     if (out->err == ERR_OK)
         memcpy(out->p + at, &head, sizeof head);
     return out->err;
@@ -79,7 +82,8 @@ Err copy_read(Str record, Copy *ret) {
                   .answer_lines = texts[3],
                   .body = texts[4],
                   .caller = texts[5],
-                  .request_body = texts[6]};
+                  .request_body = texts[6],
+                  .sides = {texts[7], texts[8]}};
     return ERR_OK;
 }
 

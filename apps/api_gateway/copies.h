@@ -19,6 +19,7 @@ typedef struct Copy {
     Str request_lines, answer_lines; /* "Name: value\n" each */
     Str body;                        /* of the answer */
     Str request_body;                /* of a write */
+    Str sides[2];                    /* names of the upstreams that answer this route, by BOARD_LEGACY and BOARD_NEW */
     Str caller;
 } Copy;
 

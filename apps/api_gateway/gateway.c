@@ -184,6 +184,10 @@ Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, Ga
     return route != NULL ? route->sides[side] : gateway->table->sides[side];
 }
 
+Upstream *gateway_upstream_named(const Gateway *gateway, Str name) {
+    return table_upstream(gateway->table, name);
+}
+
 Err gateway_request_head(const Gateway *gateway, Ctx *ctx, const Request *req, Str body, Str *ret) {
     Buf head = buf_new(ctx->arena, 128 * 1024);
     ForwardBody framing = {.kind = body.p == NULL ? BODY_NONE : BODY_LENGTH, .length = body.n};

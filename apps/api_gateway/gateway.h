@@ -41,6 +41,7 @@ typedef struct GatewayExchange {
     const Request *req;        /* the head as the client sent it */
     const GatewayRoute *route; /* NULL: no route knows it */
     const GatewayDecision *decision;
+    Upstream *const *sides;  /* by GatewaySide: who answers this route; NULL in it: not there */
     Str client;              /* textual address behind the proxies that are trusted */
     int status;              /* the side's; 0: no whole answer came (connection, time-out, reset, truncated) */
     UpstreamFailure failure; /* why not */
@@ -70,6 +71,8 @@ void gateway_hook(Gateway *gateway, const GatewayHooks *hooks);
 MUST_USE Err gateway_measure(Gateway *gateway);
 /** The side's upstream for a request that no route knows, or of `route`; NULL: that side is not there. */
 Upstream *gateway_upstream(const Gateway *gateway, const GatewayRoute *route, GatewaySide side);
+/** The upstream of that name, as now configured, or NULL. The next reload may free it. */
+Upstream *gateway_upstream_named(const Gateway *gateway, Str name);
 /** The bytes that the gateway sends to a side for this request: target, fields rewritten (hop-by-hop ones gone, Via,
  *  Forwarded, X-Forwarded-*, traceparent), and the framing of a body of that length (absent body: none). ctx: whose
  *  trace it belongs to. For mirrors. ERR_NO_MEMORY. */

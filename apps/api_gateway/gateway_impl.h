@@ -52,6 +52,8 @@ struct Gateway {
 /* gateway_routes.c */
 /** Compiles the configuration's routes into table->plans, in the order in which they are tried. */
 MUST_USE Err plans_compile(Gateway *gateway, GatewayTable *table);
+/** The upstream of that name, or NULL. */
+Upstream *table_upstream(const GatewayTable *table, Str name);
 /** The first route that fits, or NULL. */
 const RoutePlan *plan_find(const GatewayTable *table, const Request *req);
 

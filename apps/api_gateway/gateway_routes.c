@@ -74,7 +74,7 @@ static Err route_intern(Gateway *gateway, const ConfigRoute *config, const Route
     return map_put(gateway->names, key, route, NULL);
 }
 
-static Upstream *upstream_named(const GatewayTable *table, Str name) {
+Upstream *table_upstream(const GatewayTable *table, Str name) {
     for (size_t i = 0; i < table->config.upstream_count; i++)
         if (str_eq(table->config.upstreams[i].name, name))
             return table->upstreams[i];
@@ -90,8 +90,8 @@ static Err plan_compile(Gateway *gateway, GatewayTable *table, const ConfigRoute
                    : str_eq(config->group, STR("writes")) ? "writes"
                                                           : NULL;
     route->host = config->host;
-    route->sides[SIDE_OLD] = config->old_side.n > 0 ? upstream_named(table, config->old_side) : table->sides[SIDE_OLD];
-    route->sides[SIDE_NEW] = config->new_side.n > 0 ? upstream_named(table, config->new_side) : table->sides[SIDE_NEW];
+    route->sides[SIDE_OLD] = config->old_side.n > 0 ? table_upstream(table, config->old_side) : table->sides[SIDE_OLD];
+    route->sides[SIDE_NEW] = config->new_side.n > 0 ? table_upstream(table, config->new_side) : table->sides[SIDE_NEW];
     route->fixed = config->always.p != NULL;
     route->always = str_eq(config->always, STR("new")) ? SIDE_NEW : SIDE_OLD;
     route->plan = plan;
@@ -100,8 +100,8 @@ static Err plan_compile(Gateway *gateway, GatewayTable *table, const ConfigRoute
 }
 
 Err plans_compile(Gateway *gateway, GatewayTable *table) {
-    table->sides[SIDE_OLD] = upstream_named(table, table->config.old_side);
-    table->sides[SIDE_NEW] = upstream_named(table, table->config.new_side);
+    table->sides[SIDE_OLD] = table_upstream(table, table->config.old_side);
+    table->sides[SIDE_NEW] = table_upstream(table, table->config.new_side);
     table->plans = ARENA_ARRAY(table->arena, RoutePlan, table->config.route_count);
     if (table->plans == NULL)
         return ERR_NO_MEMORY;

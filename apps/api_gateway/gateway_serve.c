@@ -94,6 +94,7 @@ static void tell(Serving *s, bool decided) {
     if (decided) {
         GatewayExchange exchange = {.req = s->req,
                                     .route = s->plan == NULL ? NULL : &s->plan->route,
+                                    .sides = s->plan == NULL ? s->table->sides : s->plan->route.sides,
                                     .decision = &s->decision,
                                     .client = s->client,
                                     .status = whole ? result->answer.status : 0,

@@ -76,10 +76,6 @@ Err shadow_start(Loop *loop, const ShadowOptions *options, Shadow **ret) {
     return keeper_start(shadow);
 }
 
-void shadow_sides(Shadow *shadow, Upstream *const sides[2]) {
-    memcpy(shadow->options.sides, sides, sizeof shadow->options.sides);
-}
-
 void shadow_free(Shadow *shadow) {
     if (shadow == NULL)
         return;

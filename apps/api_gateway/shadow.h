@@ -8,7 +8,7 @@
 #pragma once
 #include "api_gateway/ear.h"
 #include "api_gateway/findings.h"
-#include "http/upstream.h"
+#include "api_gateway/gateway.h"
 
 /** How far the data migration has copied; it will be asked instead of waiting blindly. */
 typedef struct Watermark {
@@ -21,7 +21,7 @@ typedef struct ShadowOptions {
     Board *board;
     size_t shadow;              /* index among the shadow workers */
     PgPool *pool;               /* of GATEWAY_CONTEXT */
-    Upstream *sides[2];         /* BOARD_LEGACY, BOARD_NEW; NULL: it is not there, copies for it are skipped */
+    const Gateway *gateway;     /* for its upstreams: a copy names those of its route */
     int64_t concurrency;        /* copies in work at once; others stay in the ring */
     int64_t rechecks_max;       /* differing ones that wait for their second look; further ones are skipped */
     int64_t timeout_ms;         /* for one answer */
@@ -41,7 +41,5 @@ typedef struct Shadow Shadow;
 /** Starts its coroutines; they end by cancellation (co_drain). The options' texts and pools stay the caller's.
  *  ERR_NO_MEMORY. */
 MUST_USE Err shadow_start(Loop *loop, const ShadowOptions *options, Shadow **ret);
-/** Other sides, from the next question on; what is being asked goes on. */
-void shadow_sides(Shadow *shadow, Upstream *const sides[2]);
 /** When its coroutines have ended. */
 void shadow_free(Shadow *shadow);

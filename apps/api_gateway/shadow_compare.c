@@ -62,6 +62,11 @@ static Err request_of(const Looking *look, BoardSide side, Str *ret) {
     return buf_finish(&out, ret);
 }
 
+/* NULL: it is not there, or a reload has taken it away. */
+static Upstream *upstream_of(const Looking *look, BoardSide side) {
+    return gateway_upstream_named(look->shadow->options.gateway, look->copy.sides[side]);
+}
+
 /* An answer, or the word for why there is none (status 0). */
 static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     const ShadowOptions *options = &look->shadow->options;
@@ -70,7 +75,8 @@ static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     UpstreamAnswer answer = {0};
     UpstreamFailure failure = UPSTREAM_WELL;
     *ret = (Answer){.body = STR("no_instance")};
-    if (options->sides[side] == NULL) /* a reload has taken it away */
+    Upstream *upstream = upstream_of(look, side);
+    if (upstream == NULL)
         return;
     ret->body = STR("memory");
     if (request_of(look, side, &request.head) != ERR_OK)
@@ -78,7 +84,7 @@ static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     int64_t began_ns = clock_mono_ns();
     board_begin(options->board, slot, look->copy.route, BOARD_MIRROR);
     look->ctx->deadline_ms = clock_mono_ms() + options->timeout_ms;
-    Err err = upstream_fetch(look->ctx, options->sides[side], &request, BODY_MAX, &answer, &failure);
+    Err err = upstream_fetch(look->ctx, upstream, &request, BODY_MAX, &answer, &failure);
     look->ctx->deadline_ms = 0;
     board_end(options->board, slot, look->copy.route, BOARD_MIRROR, err != ERR_OK || answer.status >= 500,
               clock_mono_ns() - began_ns);
@@ -228,14 +234,13 @@ static CO_FN Err compare(Looking *look) {
 }
 
 static CO_FN Err look_at(Looking *look) {
-    Upstream *const *sides = look->shadow->options.sides;
     if (look->copy.kind == COPY_CALLER) {
         findings_caller(look->shadow->findings, look->copy.route, look->copy.caller);
         return ERR_OK;
     }
     if (!str_eq_c(look->copy.method, "GET"))
         return shadow_try(look);
-    if (sides[0] != NULL && sides[1] != NULL)
+    if (upstream_of(look, BOARD_LEGACY) != NULL && upstream_of(look, BOARD_NEW) != NULL)
         return compare(look);
     looking_skip(look, SKIP_BROKEN);
     return ERR_OK;

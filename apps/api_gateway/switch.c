@@ -334,6 +334,10 @@ static bool is_broken(const Decided *decided, int status) {
     return status == 0 || (decided->tried && status >= 502 && status <= 504);
 }
 
+static Str side_name(const GatewayExchange *exchange, GatewaySide side) {
+    return exchange->sides[side] == NULL ? STR("") : upstream_name(exchange->sides[side]);
+}
+
 static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *exchange) {
     if (!decided->sampled) {
         skip(sw, decided->route, SKIP_SAMPLE);
@@ -354,7 +358,8 @@ static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *ex
                      .method = exchange->req->method_text,
                      .target = exchange->req->target,
                      .body = exchange->body,
-                     .request_body = decided->tried ? exchange->request_body : (Str){NULL, 0}};
+                     .request_body = decided->tried ? exchange->request_body : (Str){NULL, 0},
+                     .sides = {side_name(exchange, SIDE_OLD), side_name(exchange, SIDE_NEW)}};
         put(sw, &copy, exchange);
     }
 }

@@ -168,22 +168,21 @@ Err shadow_role_start(Worker *worker) {
     TRY(trial_role_upstream(worker->loop, settings, &self.trials));
     TRY(open_ear(worker, settings));
     TRY(app_open(&self.app, worker->loop, settings, (const char *const[]){"gateway", NULL}));
-    ShadowOptions options = {
-        .board = board,
-        .shadow = (size_t)worker->index,
-        .pool = app_pool(&self.app, "gateway"),
-        .sides = {gateway_upstream(self.sides, NULL, SIDE_OLD), gateway_upstream(self.sides, NULL, SIDE_NEW)},
-        .concurrency = settings->shadow_concurrency,
-        .rechecks_max = settings->shadow_rechecks,
-        .timeout_ms = settings->shadow_timeout_ms,
-        .recheck_ms = settings->shadow_recheck_ms,
-        .samples_max = settings->shadow_samples,
-        .budget_ppm = settings_ppm(settings->error_budget),
-        .learn = self.learn,
-        .trials = self.trials,
-        .trial_key = trial_role_key(),
-        .ear = self.ear,
-        .message_wait_ms = settings->shadow_message_wait_ms};
+    ShadowOptions options = {.board = board,
+                             .shadow = (size_t)worker->index,
+                             .pool = app_pool(&self.app, "gateway"),
+                             .gateway = self.sides,
+                             .concurrency = settings->shadow_concurrency,
+                             .rechecks_max = settings->shadow_rechecks,
+                             .timeout_ms = settings->shadow_timeout_ms,
+                             .recheck_ms = settings->shadow_recheck_ms,
+                             .samples_max = settings->shadow_samples,
+                             .budget_ppm = settings_ppm(settings->error_budget),
+                             .learn = self.learn,
+                             .trials = self.trials,
+                             .trial_key = trial_role_key(),
+                             .ear = self.ear,
+                             .message_wait_ms = settings->shadow_message_wait_ms};
     TRY(shadow_start(worker->loop, &options, &self.shadow));
     return observe_start(worker, &self.app, NULL);
 }
@@ -199,10 +198,7 @@ Err shadow_role_reload(Worker *worker) {
     ctx_init(&ctx, arena, 0);
     TRY(settings_reload(&ctx, &mistakes));
     TRY(gateway_settings_now(&ctx, &settings));
-    TRY(open_sides(worker, &settings, &ctx));
-    shadow_sides(self.shadow, (Upstream *const[]){gateway_upstream(self.sides, NULL, SIDE_OLD),
-                                                  gateway_upstream(self.sides, NULL, SIDE_NEW)});
-    return ERR_OK;
+    return open_sides(worker, &settings, &ctx);
 }
 
 void shadow_role_drain(Worker *worker) {

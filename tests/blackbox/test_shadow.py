@@ -280,6 +280,31 @@ def test_the_mirror_follows_a_reload(shared_server, old, new, tmp_path):
     third.close()
 
 
+def test_a_routes_own_sides_are_the_ones_asked(shared_server, old, new, tmp_path):
+    """A route of the file may have other upstreams than the rest: its copies go to those, in both directions."""
+    routes, own_old, own_new = tmp_path / "routes.json", Backend("own-old"), Backend("own-new")
+    own_old.answer = lambda h, body: Backend.json(event(), headers={"X-Side": "own-old"})
+    own_new.answer = lambda h, body: Backend.json(event(price=13), headers={"X-Side": "own-new"})
+    routes.write_text(json.dumps({
+        "upstreams": {"archive": {"urls": [own_old.url]}, "archive2": {"urls": [own_new.url]}},
+        "routes": [{"name": "past", "path": "/past", "context": "events", "group": "reads", "old": "archive", "new": "archive2"}]}))
+    with Gateway(shared_server.url(), old.url, new.url, env={"GATEWAY_ROUTES": str(routes)}) as gateway:
+        gateway.clear()
+        others = old.count(), new.count()
+        gateway.stage("events", "reads", "shadow")
+        wait_for(lambda: gateway.get("/past").headers["x-side"] == "own-old" and gateway.tally("other events reads")["real"] > 0, what="its difference")
+        assert own_new.count(mirrored=True) >= 1 and own_old.count(mirrored=True) >= 1
+        gateway.stage("events", "reads", "promote", "--force")
+        wait_for(lambda: gateway.get("/past").headers["x-side"] == "own-new", what="promoted")
+        asked = own_old.count(mirrored=True)
+        gateway.get("/past")
+        wait_for(lambda: own_old.count(mirrored=True) > asked, what="the old one as the check")
+        assert (old.count(), new.count()) == others
+        gateway.clear()
+    own_old.close()
+    own_new.close()
+
+
 def test_a_recording_is_replayed_at_the_speed_that_is_asked_for(old, tmp_path):
     """Ten minutes lie between its two requests. A thousand times as fast it is over while the other still waits for its second."""
     def exchange(at_ms, path):

@@ -22,7 +22,8 @@ static const Copy COPY = {.kind = COPY_EXCHANGE,
                           .target = STR_INIT("/users?a=b"),
                           .body = STR_INIT("\"7\""),
                           .caller = STR_INIT("somebody"),
-                          .request_body = STR_INIT("{\"Email\":\"a@x.io\"}")};
+                          .request_body = STR_INIT("{\"Email\":\"a@x.io\"}"),
+                          .sides = {STR_INIT("old"), STR_INIT("archive")}};
 
 static void all_of_it_comes_back(void **state) {
     (void)state;
@@ -37,6 +38,7 @@ static void all_of_it_comes_back(void **state) {
     assert_true(got.status == COPY.status && got.at_us == COPY.at_us && got.answer_ns == COPY.answer_ns);
     assert_true(str_eq(got.method, COPY.method) && str_eq(got.target, COPY.target) && str_eq(got.body, COPY.body));
     assert_true(str_eq(got.caller, COPY.caller) && str_eq(got.request_body, COPY.request_body));
+    assert_true(str_eq(got.sides[0], COPY.sides[0]) && str_eq(got.sides[1], COPY.sides[1]));
     assert_int_equal(copy_headers(arena, got.request_lines, &headers, &n), ERR_OK);
     assert_int_equal(n, 2);
     assert_true(str_eq_c(headers[1].name, "Empty") && headers[1].value.n == 0);
