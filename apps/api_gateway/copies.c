@@ -11,7 +11,8 @@ enum { TEXTS = 9, HEADERS_MAX = 256 };
 typedef struct CopyHead {
     uint32_t kind, route, primary, status;
     int64_t at_us, answer_ns;
-    uint32_t lengths[TEXTS];
+    uint8_t trace_id[16], span_id[8];
+    uint32_t trace_flags, lengths[TEXTS];
 } CopyHead;
 
 static void add_lines(Buf *out, const Header *headers, size_t n) {
@@ -32,9 +33,12 @@ Err copy_write(Buf *out, const Copy *copy, const Header *request_headers, size_t
                      .status = (uint32_t)copy->status,
                      .at_us = copy->at_us,
                      .answer_ns = copy->answer_ns,
+                     .trace_flags = copy->trace.flags,
                      .lengths = {(uint32_t)copy->method.n, (uint32_t)copy->target.n, 0, 0, (uint32_t)copy->body.n,
                                  (uint32_t)copy->caller.n, (uint32_t)copy->request_body.n, (uint32_t)copy->sides[0].n,
                                  (uint32_t)copy->sides[1].n}};
+    memcpy(head.trace_id, copy->trace.trace_id, sizeof head.trace_id);
+    memcpy(head.span_id, copy->trace.span_id, sizeof head.span_id);
     buf_add_bytes(out, &head, sizeof head);
     buf_add(out, copy->method);
     buf_add(out, copy->target);
@@ -83,7 +87,10 @@ Err copy_read(Str record, Copy *ret) {
                   .body = texts[4],
                   .caller = texts[5],
                   .request_body = texts[6],
-                  .sides = {texts[7], texts[8]}};
+                  .sides = {texts[7], texts[8]},
+                  .trace = {.flags = (uint8_t)head.trace_flags}};
+    memcpy(ret->trace.trace_id, head.trace_id, sizeof head.trace_id);
+    memcpy(ret->trace.span_id, head.span_id, sizeof head.span_id);
     return ERR_OK;
 }
 

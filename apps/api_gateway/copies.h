@@ -21,6 +21,7 @@ typedef struct Copy {
     Str request_body;                /* of a write */
     Str sides[2];                    /* names of the upstreams that answer this route, by BOARD_LEGACY and BOARD_NEW */
     Str caller;
+    Trace trace; /* of the gateway's own span; without state and baggage, which stand in the request's lines */
 } Copy;
 
 /** Appends the record. ERR_LIMIT: over the Buf's maximum. */

@@ -7,7 +7,9 @@
  */
 #include "api_gateway/shadow_impl.h"
 #include "base/heap.h"
+#include "telemetry/instrument.h"
 #include "telemetry/metrics.h"
+#include "telemetry/telemetry.h"
 
 enum { BODY_MAX = 256 * 1024, HEAD_MAX = 64 * 1024, ROUNDS_MAX = 3, WATERMARK_POLL_MS = 50 };
 
@@ -37,17 +39,24 @@ static bool is_sent(Str name) {
 }
 
 void looking_head(const Looking *look, Str method, Str target, Buf *out) {
+    bool traces = telemetry_traces();
     buf_add(out, method);
     buf_add_char(out, ' ');
     buf_add(out, target);
     buf_add_c(out, " HTTP/1.1\r\n");
     for (size_t i = 0; i < look->request_n; i++) {
-        if (!is_sent(look->request_headers[i].name))
+        Str name = look->request_headers[i].name;
+        if (!is_sent(name) || (traces && str_eq_nocase(name, STR("traceparent"))))
             continue;
-        buf_add(out, look->request_headers[i].name);
+        buf_add(out, name);
         buf_add(out, STR(": "));
         buf_add(out, look->request_headers[i].value);
         buf_add(out, STR("\r\n"));
+    }
+    if (traces) {
+        char parent[TRACEPARENT_LEN];
+        trace_format(&look->ctx->trace, parent);
+        buf_printf(out, "traceparent: %.*s\r\n", TRACEPARENT_LEN, parent);
     }
     buf_add_c(out, "Usher-Mirror: shadow\r\n");
 }
@@ -67,29 +76,43 @@ static Upstream *upstream_of(const Looking *look, BoardSide side) {
     return gateway_upstream_named(look->shadow->options.gateway, look->copy.sides[side]);
 }
 
-/* An answer, or the word for why there is none (status 0). */
-static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
+static CO_FN Err fetch(const Looking *look, BoardSide side, Upstream *upstream, UpstreamAnswer *ret,
+                       UpstreamFailure *ret_failure) {
     const ShadowOptions *options = &look->shadow->options;
     size_t slot = board_shadow_slot(options->board, options->shadow);
     UpstreamRequest request = {.idempotent = true};
+    TRY(request_of(look, side, &request.head));
+    int64_t began_ns = clock_mono_ns();
+    board_begin(options->board, slot, look->copy.route, BOARD_MIRROR);
+    look->ctx->deadline_ms = clock_mono_ms() + options->timeout_ms;
+    Err err = upstream_fetch(look->ctx, upstream, &request, BODY_MAX, ret, ret_failure);
+    look->ctx->deadline_ms = 0;
+    board_end(options->board, slot, look->copy.route, BOARD_MIRROR, err != ERR_OK || ret->status >= 500,
+              clock_mono_ns() - began_ns);
+    return err;
+}
+
+/* An answer, or the word for why there is none (status 0). */
+static CO_FN void ask(const Looking *look, BoardSide side, Answer *ret) {
     UpstreamAnswer answer = {0};
     UpstreamFailure failure = UPSTREAM_WELL;
+    Span span;
     *ret = (Answer){.body = STR("no_instance")};
     Upstream *upstream = upstream_of(look, side);
     if (upstream == NULL)
         return;
-    ret->body = STR("memory");
-    if (request_of(look, side, &request.head) != ERR_OK)
-        return;
-    int64_t began_ns = clock_mono_ns();
-    board_begin(options->board, slot, look->copy.route, BOARD_MIRROR);
-    look->ctx->deadline_ms = clock_mono_ms() + options->timeout_ms;
-    Err err = upstream_fetch(look->ctx, upstream, &request, BODY_MAX, &answer, &failure);
-    look->ctx->deadline_ms = 0;
-    board_end(options->board, slot, look->copy.route, BOARD_MIRROR, err != ERR_OK || answer.status >= 500,
-              clock_mono_ns() - began_ns);
+    telemetry_client_begin(look->ctx, &span);
+    Err err = fetch(look, side, upstream, &answer, &failure);
+    const char *why = err == ERR_OK ? NULL : failure == UPSTREAM_WELL ? err_name(err) : upstream_failure_name(failure);
+    MirroredRequest asked = {.method = look->copy.method,
+                             .target = look->copy.target,
+                             .upstream = look->copy.sides[side],
+                             .backend = gateway_side_name(side == BOARD_NEW ? SIDE_NEW : SIDE_OLD),
+                             .status = err == ERR_OK ? answer.status : 0,
+                             .failure = why};
+    telemetry_mirror_end(look->ctx, &span, &asked);
     if (err != ERR_OK)
-        ret->body = str_c(failure == UPSTREAM_WELL ? err_name(err) : upstream_failure_name(failure));
+        ret->body = str_c(why);
     else
         *ret = (Answer){.status = answer.status,
                         .headers = answer.headers,
@@ -250,6 +273,7 @@ CO_FN void shadow_job_co(Ctx *ctx, void *arg) {
     Job *job = arg;
     Looking look = {.shadow = job->shadow, .ctx = ctx, .has_slot = true};
     if (copy_read(buf_str(&job->record), &look.copy) == ERR_OK) {
+        ctx->trace = look.copy.trace;
         Err err = look_at(&look);
         if (err != ERR_OK && err != ERR_CANCELLED)
             looking_skip(&look, SKIP_CANNOT);

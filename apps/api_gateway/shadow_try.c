@@ -12,6 +12,7 @@
  */
 #include "api_gateway/shadow_impl.h"
 #include "api_gateway/trials.h"
+#include "telemetry/instrument.h"
 #include "telemetry/metrics.h"
 
 enum {
@@ -48,15 +49,29 @@ static Err request_of(const Looking *look, Str method, Str target, bool with_bod
     return buf_finish(&out, &ret->head);
 }
 
-/* ERR_UNAVAILABLE: no whole answer. Not sent twice in any case: what kills a process for trials kills one. */
-static CO_FN Err ask(const Looking *look, Str method, Str target, bool with_body, TrialAnswer *ret) {
+static CO_FN Err fetch(const Looking *look, Str method, Str target, bool with_body, UpstreamAnswer *ret) {
     const ShadowOptions *options = &look->shadow->options;
     UpstreamRequest request = {0};
-    UpstreamAnswer got = {0};
     TRY(request_of(look, method, target, with_body, &request));
     look->ctx->deadline_ms = clock_mono_ms() + options->timeout_ms;
-    Err err = upstream_fetch(look->ctx, options->trials, &request, ENVELOPE_MAX, &got, NULL);
+    Err err = upstream_fetch(look->ctx, options->trials, &request, ENVELOPE_MAX, ret, NULL);
     look->ctx->deadline_ms = 0;
+    return err;
+}
+
+/* ERR_UNAVAILABLE: no whole answer. Not sent twice in any case: what kills a process for trials kills one. */
+static CO_FN Err ask(const Looking *look, Str method, Str target, bool with_body, TrialAnswer *ret) {
+    UpstreamAnswer got = {0};
+    Span span;
+    telemetry_client_begin(look->ctx, &span);
+    Err err = fetch(look, method, target, with_body, &got);
+    MirroredRequest asked = {.method = method,
+                             .target = target,
+                             .upstream = upstream_name(look->shadow->options.trials),
+                             .backend = "trial",
+                             .status = err == ERR_OK ? got.status : 0,
+                             .failure = err == ERR_OK ? NULL : err_name(err)};
+    telemetry_mirror_end(look->ctx, &span, &asked);
     if (err != ERR_OK)
         return err == ERR_CANCELLED || err == ERR_NO_MEMORY ? err : ERR_UNAVAILABLE;
     HttpAnswer answer = {

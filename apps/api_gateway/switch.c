@@ -349,6 +349,7 @@ static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *ex
         skip(sw, decided->route, SKIP_ENCODED);
     } else {
         int64_t took_us = (clock_mono_ns() - exchange->began_ns) / 1000;
+        const Trace *trace = &exchange->req->ctx->trace;
         Copy copy = {.kind = COPY_EXCHANGE,
                      .route = decided->route,
                      .primary = decided->side,
@@ -359,7 +360,10 @@ static void mirror(Switch *sw, const Decided *decided, const GatewayExchange *ex
                      .target = exchange->req->target,
                      .body = exchange->body,
                      .request_body = decided->tried ? exchange->request_body : (Str){NULL, 0},
+                     .trace = {.flags = trace->flags},
                      .sides = {side_name(exchange, SIDE_OLD), side_name(exchange, SIDE_NEW)}};
+        memcpy(copy.trace.trace_id, trace->trace_id, sizeof trace->trace_id);
+        memcpy(copy.trace.span_id, trace->span_id, sizeof trace->span_id);
         put(sw, &copy, exchange);
     }
 }

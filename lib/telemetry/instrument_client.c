@@ -29,10 +29,23 @@ static void write_peer(const char *peer) {
     }
 }
 
+static void write_request(Str method, Str target, int status, const char *error, const char *backend) {
+    span_text("http.request.method", method);
+    span_text("url.path", str_cut(&target, '?'));
+    if (status != 0)
+        span_int("http.response.status_code", status);
+    span_text("error.type", str_c(error));
+    span_text("usher.backend", str_c(backend));
+}
+
+static const char *error_of(int status, const char *failure) {
+    return failure != NULL ? failure : status >= 400 ? status_text(status) : NULL;
+}
+
 void telemetry_client_end(const Request *req, const Span *span, int status, const char *failure, const char *peer) {
     if (span->began_ns == 0)
         return;
-    const char *error = failure != NULL ? failure : status >= 400 ? status_text(status) : NULL;
+    const char *error = error_of(status, failure);
     int64_t ended_ns = clock_mono_ns();
     metric_record(METRIC_HTTP_CLIENT_DURATION, ended_ns - span->began_ns,
                   LABELS({"http.request.method", method_name(req), 0},
@@ -42,13 +55,19 @@ void telemetry_client_end(const Request *req, const Span *span, int status, cons
                          {error == NULL ? NULL : "error.type", error, 0}));
     if (!span_end(req->ctx, span, ended_ns, str_c(method_name(req)), SPAN_CLIENT, error != NULL))
         return;
-    span_text("http.request.method", str_c(method_name(req)));
-    Str path = req->target;
-    span_text("url.path", str_cut(&path, '?'));
-    if (status != 0)
-        span_int("http.response.status_code", status);
-    span_text("error.type", str_c(error));
-    span_text("usher.backend", str_c(req->backend));
+    write_request(str_c(method_name(req)), req->target, status, error, req->backend);
     write_peer(peer);
+    span_close();
+}
+
+void telemetry_mirror_end(Ctx *ctx, const Span *span, const MirroredRequest *request) {
+    char name[SPAN_NAME_MAX];
+    const char *error = error_of(request->status, request->failure);
+    if (span->began_ns == 0 ||
+        !span_end(ctx, span, clock_mono_ns(), span_name_join(name, STR("mirror"), ' ', request->method), SPAN_CLIENT,
+                  error != NULL))
+        return;
+    write_request(request->method, request->target, request->status, error, request->backend);
+    span_text("usher.upstream", request->upstream);
     span_close();
 }

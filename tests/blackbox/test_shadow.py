@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from conftest import BINARY, ROOT, wait_for
+from conftest import BINARY, ROOT, Usher, wait_for
+from otel import Collector
 from shadowlib import EVENT, Backend, Gateway, event, hammer
 
 
@@ -303,6 +304,34 @@ def test_a_routes_own_sides_are_the_ones_asked(shared_server, old, new, tmp_path
         gateway.clear()
     own_old.close()
     own_new.close()
+
+
+def test_one_trace_shows_the_gateway_old_and_new(old):
+    """Of a request that brings no trace: the mirror's question is a span below the gateway's, and the new side goes on from it."""
+    with Collector() as collector:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        old.answer = lambda h, body: Backend.json([])
+        with Usher(env=env) as usher, Gateway(usher.url(), old.url, usher.base, env=env) as gateway:
+            gateway.stage("events", "reads", "shadow")
+
+            def spans_of_one():
+                gateway.get("/events?shown=1")
+                rows = [s for s in collector.spans() if s["attributes"].get("url.path") == "/events"]
+                mirrors = [s for s in rows if s["name"] == "mirror GET" and s["attributes"]["usher.backend"] == "new"]
+                for mirror in mirrors:
+                    below = [s for s in rows if s.get("parentSpanId") == mirror["spanId"]]
+                    front = [s for s in rows if s["spanId"] == mirror["parentSpanId"]]
+                    client = [s for s in rows if front and s.get("parentSpanId") == front[0]["spanId"] and s["name"] == "GET"]
+                    if below and client:
+                        return front[0], client[0], mirror, below[0]
+
+            front, client, mirror, back = wait_for(spans_of_one, 60, "a whole trace")
+            assert len({s["traceId"] for s in (front, client, mirror, back)}) == 1
+            assert front["attributes"]["usher.backend"] == client["attributes"]["usher.backend"] == "legacy"
+            assert mirror["attributes"]["usher.upstream"] == "new" and mirror["attributes"]["http.response.status_code"] == 200
+            assert back["name"] == "GET /events" and "usher.backend" not in back["attributes"]
+            parents = [headers["traceparent"].split("-")[2] for _, _, headers, _ in old.seen if "Usher-Mirror" not in headers]
+            assert client["spanId"] in parents
 
 
 def test_a_recording_is_replayed_at_the_speed_that_is_asked_for(old, tmp_path):

@@ -23,6 +23,7 @@ static const Copy COPY = {.kind = COPY_EXCHANGE,
                           .body = STR_INIT("\"7\""),
                           .caller = STR_INIT("somebody"),
                           .request_body = STR_INIT("{\"Email\":\"a@x.io\"}"),
+                          .trace = {.trace_id = {1, 2, 3}, .span_id = {4, 5}, .flags = TRACE_SAMPLED},
                           .sides = {STR_INIT("old"), STR_INIT("archive")}};
 
 static void all_of_it_comes_back(void **state) {
@@ -38,6 +39,7 @@ static void all_of_it_comes_back(void **state) {
     assert_true(got.status == COPY.status && got.at_us == COPY.at_us && got.answer_ns == COPY.answer_ns);
     assert_true(str_eq(got.method, COPY.method) && str_eq(got.target, COPY.target) && str_eq(got.body, COPY.body));
     assert_true(str_eq(got.caller, COPY.caller) && str_eq(got.request_body, COPY.request_body));
+    assert_memory_equal(&got.trace, &COPY.trace, sizeof got.trace);
     assert_true(str_eq(got.sides[0], COPY.sides[0]) && str_eq(got.sides[1], COPY.sides[1]));
     assert_int_equal(copy_headers(arena, got.request_lines, &headers, &n), ERR_OK);
     assert_int_equal(n, 2);
