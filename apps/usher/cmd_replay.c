@@ -15,7 +15,7 @@
 #include "usher/replay_tally.h"
 
 const Option OPTIONS_replay[] = {
-    {"against", OPTION_TEXT, "URL", "the server (default: http://127.0.0.1:5000)"},
+    {"against", OPTION_TEXT, "URL", "the server (default: http://127.0.0.1:5000); https://HOST?cacertfile=FILE too"},
     {"reset", OPTION_FLAG, NULL, "empty the development database (see --data) before each recording"},
     {"data", OPTION_TEXT, "DIR", "folder of `usher dev` for --reset (default: var)"},
     {"expect", OPTION_TEXT, "FILE", "wanted differences, e.g. contracts/exceptions.json"},
@@ -30,21 +30,18 @@ const Option OPTIONS_replay[] = {
 };
 
 Err replay_target(Ctx *ctx, const char *option, Str url, ReplayTarget *ret) {
-    Str rest = url;
-    if (!str_starts_with(rest, STR("http://")))
-        return ctx_problem(ctx, ERR_INVALID, option, "--%s takes http://HOST:PORT, not \"%.*s\"", option,
-                           STR_ARG(rest));
-    rest = str_slice(rest, 7, rest.n);
-    rest = str_cut(&rest, '/');
-    uint64_t port = 80;
-    Str host = str_cut(&rest, ':');
-    if (rest.p != NULL && str_to_u64(rest, 65535, &port) != ERR_OK)
-        return ctx_problem(ctx, ERR_INVALID, option, "\"%.*s\" is no port", STR_ARG(rest));
-    Str copy = arena_str(ctx->arena, host);
-    if (copy.p == NULL)
-        return ERR_NO_MEMORY;
-    *ret = (ReplayTarget){.host = copy.p, .port = (int)port, .settle_ms = 5000, .pause_ms = 250};
-    return ERR_OK;
+    *ret = (ReplayTarget){.settle_ms = 5000, .pause_ms = 250};
+    Err err = http_target_read(ctx, url, &ret->server);
+    if (err != ERR_INVALID)
+        return err;
+    Str why = ctx->problem.message;
+    problem_clear(ctx);
+    return ctx_problem(ctx, err, option, "--%s \"%.*s\": %.*s", option, STR_ARG(url), STR_ARG(why));
+}
+
+void replay_target_done(ReplayTarget *target) {
+    tls_context_unref(target->server.tls);
+    target->server.tls = NULL;
 }
 
 static Err target_of(Invocation *call, ReplayTarget *ret) {
@@ -145,7 +142,7 @@ static Err replay_all(Invocation *call, const Settings *reset_settings, const Re
 int cmd_replay(Invocation *call) {
     static Expectations expectations;
     Settings settings;
-    ReplayTarget target;
+    ReplayTarget target CLEANUP(replay_target_done) = {0};
     Tally tally = {0};
     int status;
     const char *directory = option_text(call, "data") == NULL ? "var" : option_text(call, "data");

@@ -202,7 +202,7 @@ static int finish(Run *run, Buf *out) {
 int cmd_shadow_write(Invocation *call) {
     static Expectations expectations;
     Settings settings;
-    ReplayTarget target = {0};
+    ReplayTarget target CLEANUP(replay_target_done) = {0};
     int status;
     Run run = {.ctx = call->ctx, .expectations = &expectations};
     const char *directory = option_text(call, "data"), *advance = option_text(call, "advance");

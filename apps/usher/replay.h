@@ -7,7 +7,7 @@
  * sorted by its recorded key first.
  */
 #pragma once
-#include "http/http.h"
+#include "http/client.h"
 #include "json/json.h"
 
 /** recorded id → this server's id, in order of capture. */
@@ -54,8 +54,7 @@ typedef struct ReplayDifference {
 } ReplayDifference;
 
 typedef struct ReplayTarget {
-    const char *host; /* NULL: nothing is sent, only `before` is told */
-    int port;
+    HttpTarget server;     /* without a host nothing is sent, only `before` is told */
     int64_t settle_ms;     /* how long a GET behind a message may take to become equal */
     int64_t pause_ms;      /* how long to wait where the recorder waited for messages */
     int64_t speed_percent; /* of the recorded pace (at_ms); 0: without pauses */
@@ -72,7 +71,9 @@ typedef struct ReplayResult {
     ReplayDifference *first, **last;
 } ReplayResult;
 
-/** A target with the usual times from http://HOST:PORT. ERR_INVALID: the problem names the option. */
+/** A target with the usual times from a URL (http_target_read); replay_target_done behind it. ERR_INVALID: the problem
+ *  names the option. */
 MUST_USE Err replay_target(Ctx *ctx, const char *option, Str url, ReplayTarget *ret);
+void replay_target_done(ReplayTarget *target);
 /** Replays one recording file. ERR_IO: no connection; ERR_SYNTAX: not a recording. */
 MUST_USE Err replay_scenario(Ctx *ctx, const char *path, const ReplayTarget *target, ReplayResult *ret);

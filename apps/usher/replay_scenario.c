@@ -80,15 +80,17 @@ static Err ask(Scenario *s, Arena *arena, int64_t index, const Json *exchange, B
     Expected want;
     TRY(replay_request_bytes(arena, &s->ids, request, &bytes));
     bool is_head = str_eq_nocase(json_text(json_member(request, "method")), STR("HEAD"));
-    Err err = http_client_exchange(arena, s->target->host, s->target->port, bytes, is_head, ANSWER_TIMEOUT_MS, &got);
+    Err err = http_client_exchange(arena, &s->target->server, bytes, is_head, ANSWER_TIMEOUT_MS, &got);
     if (err == ERR_TIMEOUT) {
         buf_printf(lines, "no answer in %d s\n", ANSWER_TIMEOUT_MS / 1000);
         *ret_n = 1;
         return ERR_OK;
     }
-    if (err != ERR_OK && err != ERR_EOF)
-        return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %s", s->target->host, s->target->port,
-                           err_name(err));
+    if (err != ERR_OK && err != ERR_EOF) {
+        Str why = err == ERR_REFUSED ? got.body : str_c(err_name(err));
+        return ctx_problem(s->ctx, err, NULL, "cannot talk to %s:%d: %.*s", s->target->server.host,
+                           s->target->server.port, STR_ARG(why));
+    }
     TRY(replay_captures(s->ctx->arena, s->captures, index, &got, &s->ids));
     TRY(replay_expected(arena, &s->ids, exchange, &want));
     return replay_compare(arena, &want, &got, lines, ret_n);
@@ -147,7 +149,7 @@ static Err replay_exchange(Scenario *s, int64_t index, const Json *exchange) {
         return ERR_NO_MEMORY;
     if (s->target->before != NULL)
         TRY(s->target->before(s->target->data, arena, &s->ids, s->captures, index, exchange));
-    if (s->target->host == NULL)
+    if (s->target->server.host == NULL)
         return ERR_OK;
     for (;;) {
         size_t n = 0;

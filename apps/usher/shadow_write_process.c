@@ -68,6 +68,7 @@ void trial_process_stop(TrialProcess *process) {
 
 Err trial_process_ask(Arena *arena, const TrialProcess *process, Str bytes, TrialAnswer *ret) {
     HttpAnswer got = {0};
-    TRY(http_client_exchange(arena, "127.0.0.1", process->port, bytes, false, ASK_MS, &got));
+    HttpTarget target = {.host = "127.0.0.1", .port = process->port};
+    TRY(http_client_exchange(arena, &target, bytes, false, ASK_MS, &got));
     return trial_answer_read(arena, &got, ret);
 }

@@ -14,16 +14,19 @@
 #include <unistd.h>
 
 #include "http/chars.h"
+#include "http/upstream_impl.h"
 
 enum { CLIENT_HEADERS_MAX = 256 };
 
 typedef struct Reader {
     int fd;
+    TlsStream *tls; /* NULL: plain text */
     int64_t deadline_ms;
     Str sending; /* what is still to be sent */
     Buf all;     /* what came */
     size_t at;   /* up to where it has been read */
     bool ended;
+    bool cut; /* ended, but not as TLS ends */
 } Reader;
 
 static void fd_closep(int *fd) {
@@ -48,7 +51,18 @@ static Err ready_wait(int fd, short events, int64_t deadline_ms, short *ret) {
     }
 }
 
+static void send_tls(Reader *reader) {
+    size_t n = 0;
+    TlsStep step = reader->sending.n == 0 ? tls_flush(reader->tls)
+                                          : tls_write_some(reader->tls, reader->sending.p, reader->sending.n, &n);
+    reader->sending = step == TLS_BROKEN ? STR("") : str_slice(reader->sending, n, reader->sending.n);
+}
+
 static void send_some(Reader *reader) {
+    if (reader->tls != NULL) {
+        send_tls(reader);
+        return;
+    }
     ssize_t n = send(reader->fd, reader->sending.p, reader->sending.n, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n >= 0)
         reader->sending = str_slice(reader->sending, (size_t)n, reader->sending.n);
@@ -56,30 +70,49 @@ static void send_some(Reader *reader) {
         reader->sending.n = 0; /* it will take no more; its answer may be there */
 }
 
+/* false: not yet. Otherwise *ret bytes are there; none: the end. */
+static bool receive_tls(Reader *reader, char *room, size_t n, size_t *ret) {
+    TlsStep step = tls_read_some(reader->tls, room, n, ret);
+    reader->cut = reader->cut || step == TLS_BROKEN;
+    return step != TLS_WAIT;
+}
+
+static bool receive(Reader *reader, char *room, size_t n, size_t *ret) {
+    *ret = 0;
+    if (reader->tls != NULL)
+        return receive_tls(reader, room, n, ret);
+    ssize_t got = recv(reader->fd, room, n, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    *ret = got > 0 ? (size_t)got : 0;
+    return true;
+}
+
+static bool is_sending(const Reader *reader) {
+    return reader->sending.n > 0 || (reader->tls != NULL && tls_unsent(reader->tls) > 0);
+}
+
 /* Reads more. ERR_EOF at the end. */
 static Err more(Reader *reader) {
-    for (;;) {
-        if (reader->ended)
-            return ERR_EOF;
-        short events = 0;
-        TRY(ready_wait(reader->fd, (short)(POLLIN | (reader->sending.n > 0 ? POLLOUT : 0)), reader->deadline_ms,
-                       &events));
-        if (reader->sending.n > 0 && (events & POLLOUT) != 0)
+    while (!reader->ended) {
+        if (is_sending(reader))
             send_some(reader);
-        if ((events & (POLLIN | POLLHUP | POLLERR)) == 0)
-            continue;
         char *room = buf_reserve(&reader->all, 16 * 1024);
+        size_t n;
+        short events;
         if (room == NULL)
             return reader->all.err;
-        ssize_t n = recv(reader->fd, room, 16 * 1024, MSG_DONTWAIT);
-        if (n > 0) {
-            reader->all.n += (size_t)n;
-            return ERR_OK;
-        }
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        if (!receive(reader, room, 16 * 1024, &n)) {
+            TRY(ready_wait(reader->fd, (short)(POLLIN | (is_sending(reader) ? POLLOUT : 0)), reader->deadline_ms,
+                           &events));
             continue;
-        reader->ended = true;
+        }
+        reader->all.n += n;
+        reader->ended = n == 0;
+        if (n > 0)
+            return ERR_OK;
     }
+    return ERR_EOF;
 }
 
 /* The next line without its CRLF. Valid until the next read. */
@@ -215,7 +248,7 @@ static Err body_read(Reader *reader, Arena *arena, bool is_head, HttpAnswer *ans
         Err err = ERR_OK;
         while (err == ERR_OK)
             err = more(reader);
-        if (err != ERR_EOF)
+        if (err != ERR_EOF || reader->cut) /* RFC 9112 §9.8: then it is not known to be whole */
             return err;
         body = str_slice(buf_str(&reader->all), reader->at, reader->all.n);
         answer->closed = true;
@@ -224,28 +257,39 @@ static Err body_read(Reader *reader, Arena *arena, bool is_head, HttpAnswer *ans
     return answer->body.p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-Err http_client_exchange_fd(Arena *arena, int fd, Str bytes, bool is_head, int64_t timeout_ms, HttpAnswer *ret) {
-    *ret = (HttpAnswer){0};
-    Reader reader = {.fd = fd, .deadline_ms = clock_mono_ms() + timeout_ms, .sending = bytes};
-    Buf all CLEANUP(buf_done) = buf_new(NULL, HTTP_CLIENT_ANSWER_MAX);
-    reader.all = all;
+/* Nothing more is wanted of it. */
+static bool is_closed(Reader *reader) {
+    char byte;
+    size_t n;
+    return reader->ended || (receive(reader, &byte, 1, &n) && n == 0);
+}
+
+static Err exchange(Reader *reader, Arena *arena, bool is_head, HttpAnswer *ret) {
     HttpAnswer answer = {0};
     Err err;
+    reader->all = buf_new(NULL, HTTP_CLIENT_ANSWER_MAX);
     do {
-        err = head_read(&reader, arena, &answer);
+        err = head_read(reader, arena, &answer);
     } while (err == ERR_OK && answer.status < 200 && answer.status != 101);
     if (err == ERR_OK)
-        err = body_read(&reader, arena, is_head, &answer);
-    char byte;
-    answer.closed = answer.closed || reader.ended || contains_nocase(field(&answer, STR("connection")), STR("close")) ||
-                    recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-    all = reader.all; /* grew: released by the scope's end */
+        err = body_read(reader, arena, is_head, &answer);
+    answer.closed =
+        answer.closed || contains_nocase(field(&answer, STR("connection")), STR("close")) || is_closed(reader);
+    buf_done(&reader->all);
     if (err == ERR_OK)
         *ret = answer;
     else
-        ret->closed = reader.ended;
+        ret->closed = reader->ended;
     return err;
 }
+
+Err http_client_exchange_fd(Arena *arena, int fd, Str bytes, bool is_head, int64_t timeout_ms, HttpAnswer *ret) {
+    *ret = (HttpAnswer){0};
+    Reader reader = {.fd = fd, .deadline_ms = clock_mono_ms() + timeout_ms, .sending = bytes};
+    return exchange(&reader, arena, is_head, ret);
+}
+
+/* --- connecting --------------------------------------------------------------------------------------------------- */
 
 /* A connected socket, or an Err. */
 static Err connect_to(const struct addrinfo *info, int64_t deadline_ms, int *ret) {
@@ -267,21 +311,69 @@ static Err connect_to(const struct addrinfo *info, int64_t deadline_ms, int *ret
     return ERR_OK;
 }
 
-Err http_client_exchange(Arena *arena, const char *host, int port, Str bytes, bool is_head, int64_t timeout_ms,
-                         HttpAnswer *ret) {
-    *ret = (HttpAnswer){0};
-    int64_t deadline_ms = clock_mono_ms() + timeout_ms;
-    Str service = arena_printf(arena, "%d", port);
+static Err connect_any(Arena *arena, const HttpTarget *target, int64_t deadline_ms, int *ret) {
+    Str service = arena_printf(arena, "%d", target->port);
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
     if (service.p == NULL)
         return ERR_NO_MEMORY;
-    if (getaddrinfo(host, service.p, &hints, &list) != 0)
+    if (getaddrinfo(target->host, service.p, &hints, &list) != 0)
         return ERR_UNAVAILABLE;
-    int fd CLEANUP(fd_closep) = -1;
     Err err = ERR_UNAVAILABLE;
     for (const struct addrinfo *info = list; info != NULL && err != ERR_OK && err != ERR_TIMEOUT; info = info->ai_next)
-        err = connect_to(info, deadline_ms, &fd);
+        err = connect_to(info, deadline_ms, ret);
     freeaddrinfo(list);
-    TRY(err);
-    return http_client_exchange_fd(arena, fd, bytes, is_head, MAX_OF(deadline_ms - clock_mono_ms(), 1), ret);
+    return err;
+}
+
+static Err secure(Reader *reader, Arena *arena, HttpAnswer *ret) {
+    for (;;) {
+        TlsStep step = tls_handshake_step(reader->tls);
+        short events, wanted = tls_wants(reader->tls) == CO_WRITABLE ? POLLOUT : POLLIN;
+        if (step == TLS_DONE)
+            return ERR_OK;
+        if (step == TLS_WAIT) {
+            TRY(ready_wait(reader->fd, wanted, reader->deadline_ms, &events));
+            continue;
+        }
+        const char *mend = tls_mend(reader->tls);
+        ret->body =
+            arena_printf(arena, "%s%s%s", tls_why(reader->tls), mend == NULL ? "" : "; ", mend == NULL ? "" : mend);
+        return ret->body.p == NULL ? ERR_NO_MEMORY : ERR_REFUSED;
+    }
+}
+
+Err http_client_exchange(Arena *arena, const HttpTarget *target, Str bytes, bool is_head, int64_t timeout_ms,
+                         HttpAnswer *ret) {
+    *ret = (HttpAnswer){0};
+    int fd CLEANUP(fd_closep) = -1;
+    Reader reader = {.deadline_ms = clock_mono_ms() + timeout_ms, .sending = bytes};
+    TRY(connect_any(arena, target, reader.deadline_ms, &fd));
+    reader.fd = fd;
+    if (target->tls == NULL)
+        return exchange(&reader, arena, is_head, ret);
+    TRY(tls_client_stream(target->tls, fd, target->server_name, &reader.tls));
+    Err err = secure(&reader, arena, ret);
+    if (err == ERR_OK)
+        err = exchange(&reader, arena, is_head, ret);
+    tls_stream_free(reader.tls);
+    return err;
+}
+
+/* --- URLs --------------------------------------------------------------------------------------------------------- */
+
+Err http_target_read(Ctx *ctx, Str url, HttpTarget *ret) {
+    UpstreamUrl parts;
+    const char *why;
+    uint64_t port = 0;
+    *ret = (HttpTarget){0};
+    if (!upstream_url_read(url, &parts, &why) || parts.path.p != NULL)
+        return ctx_problem(ctx, ERR_INVALID, NULL, "%s", why);
+    Str host = upstream_url_text(parts.host, ctx->arena);
+    ret->server_name = parts.server_name.p == NULL ? host : upstream_url_text(parts.server_name, ctx->arena);
+    if (host.p == NULL || ret->server_name.p == NULL)
+        return ERR_NO_MEMORY;
+    (void)!str_to_u64(parts.port, 65535, &port);
+    ret->host = host.p;
+    ret->port = (int)port;
+    return parts.tls ? upstream_tls_context(ctx, &parts, &ret->tls) : ERR_OK;
 }

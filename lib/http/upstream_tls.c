@@ -21,7 +21,7 @@ static Err file_of(Str raw, Arena *arena, Str *ret) {
     return raw.p != NULL && ret->p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-static Err context_open(Ctx *ctx, const UpstreamUrl *url, TlsContext **ret) {
+Err upstream_tls_context(Ctx *ctx, const UpstreamUrl *url, TlsContext **ret) {
     TlsClientOptions options = {.version_min = TLS_1_2, .resumes = true, .believe_it = url->believe_it};
     TRY(file_of(url->ca, ctx->arena, &options.ca));
     TRY(file_of(url->certificate, ctx->arena, &options.certificate));
@@ -37,7 +37,7 @@ Err upstream_url_try(Ctx *ctx, Str url) {
         return ctx_problem(ctx, ERR_INVALID, NULL, "%s", why);
     if (!parts.tls)
         return ERR_OK;
-    TRY(context_open(ctx, &parts, &context));
+    TRY(upstream_tls_context(ctx, &parts, &context));
     tls_context_unref(context);
     return ERR_OK;
 }
@@ -53,7 +53,7 @@ static Err tls_open(Ctx *ctx, Upstream *upstream, size_t at) {
         tls->server_name = upstream_url_text(url.server_name.p == NULL ? url.host : url.server_name, upstream->arena);
     if (tls->server_name.p == NULL)
         return ERR_NO_MEMORY;
-    TRY(context_open(ctx, &url, &context));
+    TRY(upstream_tls_context(ctx, &url, &context));
     tls_context_unref(tls->context);
     tls->context = context;
     return ERR_OK;

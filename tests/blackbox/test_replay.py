@@ -1,13 +1,17 @@
 """All recorded conversations of the old system, replayed by usher and by an independent replayer. Both must agree."""
 import http.server
 import json
+import ssl
 import subprocess
 import sys
 import threading
+from unittest import mock
 
 import pytest
 
+from certs import Authority
 from conftest import BINARY, ROOT
+from oddserver import OddServer
 
 RECORDINGS = sorted((ROOT / "contracts" / "http").glob("*.json"))
 EXCEPTIONS = ROOT / "contracts" / "exceptions.json"
@@ -106,3 +110,56 @@ def test_an_answer_that_speaks_of_redaction_equals_itself(server, tmp_path):
     finally:
         odd.shutdown()
         odd.server_close()
+
+
+# --- over TLS -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("replay"))
+
+
+def tls_server(ca, name, **issue):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*ca.issue(name, **issue))
+    return OddServer(tls=context)
+
+
+def replayed(tmp_path, url, method, target, answer, body=None):
+    """One exchange, recorded with that answer and replayed against url: exit status, what was said."""
+    request = {"method": method, "path": target, "headers": [["Host", "odd"]]}
+    if body is not None:
+        request["headers"].append(["Content-Length", "0"])
+        request["body"] = body
+    response = {"status": 200, "reason": "OK", "version": "HTTP/1.1", "headers": [], "body": answer} if answer is not None else None
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({"name": "one", "exchanges": [{"request": request, "response": response}]}))
+    done = subprocess.run([BINARY, "replay", str(path), "--against", url], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_server_behind_tls_is_asked_too(ca, tmp_path):
+    large = "".join(f"{i:09d} " for i in range(300_000))
+    with tls_server(ca, "well") as server:
+        url = f"{server.url}/?cacertfile={ca.crt}"
+        assert replayed(tmp_path, url, "GET", "/until-close", "all that comes") == (0, mock.ANY)
+        # More than a socket holds, answered while it is sent.
+        status, said = replayed(tmp_path, url, "POST", "/stream-echo", large, large)
+        assert status == 0, said[-500:]
+        status, said = replayed(tmp_path, url, "POST", "/stream-echo", large + "x", large)
+        assert status == 1 and "1 unexpected" in said
+        status, said = replayed(tmp_path, url, "GET", "/reset-in-body", "some")
+        assert status == 1, said
+
+
+def test_who_is_not_believed_is_told_with_its_mend(ca, tmp_path):
+    with tls_server(ca, "named", names="DNS:other.example") as server:
+        status, said = replayed(tmp_path, server.url, "GET", "/plain", "fine")
+        assert status == 2 and "unable to get local issuer certificate" in said and "cacertfile=FILE" in said, said
+        status, said = replayed(tmp_path, f"{server.url}?cacertfile={ca.crt}", "GET", "/plain", "fine")
+        assert status == 2 and "server_name_indication=NAME" in said, said
+        assert replayed(tmp_path, f"{server.url}?cacertfile={ca.crt}&server_name_indication=other.example", "GET", "/plain", "fine")[0] == 0
+        status, said = replayed(tmp_path, f"{server.url}?cacertfile=/nowhere", "GET", "/plain", "fine")
+        assert status == 2 and "/nowhere" in said, said
+    status, said = replayed(tmp_path, "ftp://x", "GET", "/plain", "fine")
+    assert status == 2 and 'ftp://x": write http://host' in said, said

@@ -78,7 +78,9 @@ static void no_answer(void **state) {
     Arena *arena = arena_new(1 << 20);
     HttpAnswer answer;
     assert_int_equal(http_client_exchange_fd(arena, pair[0], STR("x"), false, 20, &answer), ERR_TIMEOUT);
-    assert_int_equal(http_client_exchange(arena, "127.0.0.1", 1, STR("x"), false, 20000, &answer), ERR_UNAVAILABLE);
+    assert_int_equal(
+        http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = 1}, STR("x"), false, 20000, &answer),
+        ERR_UNAVAILABLE);
     arena_free(arena);
     close(pair[0]);
     close(pair[1]);

@@ -297,7 +297,8 @@ static void large_bodies(void **state) {
     buf_add_c(&post, "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1048576\r\n\r\n");
     for (size_t i = 0; i < 1048576; i++)
         buf_add_char(&post, (char)('a' + i % 26));
-    assert_int_equal(http_client_exchange(arena, "127.0.0.1", wire.port, buf_str(&post), false, 60000, &answer),
+    assert_int_equal(http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire.port}, buf_str(&post),
+                                          false, 60000, &answer),
                      ERR_OK);
     assert_true(str_ends_with(buf_str(&post), answer.body));
     assert_int_equal(answer.body.n, 1048576);
@@ -315,7 +316,8 @@ static void answers_survive_clients_that_still_send(void **state) {
     for (size_t i = 0; i < 4000000; i++)
         buf_add_char(&post, 'x');
     HttpAnswer answer;
-    assert_int_equal(http_client_exchange(arena, "127.0.0.1", wire.port, buf_str(&post), false, 60000, &answer),
+    assert_int_equal(http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire.port}, buf_str(&post),
+                                          false, 60000, &answer),
                      ERR_OK);
     assert_int_equal(answer.status, 413);
     assert_true(answer.closed);
@@ -406,14 +408,14 @@ static void every_allocation_fails_once(void **state) {
             Arena *arena = arena_new(1 << 20);
             HttpAnswer answer = {0};
             for (int tries = 0; tries < 2 && answer.status != 200; tries++) /* the failure may be still to come */
-                (void)!http_client_exchange(arena, "127.0.0.1", wire.port, STR(GET_CLOSE("/hello")), false, 60000,
-                                            &answer);
+                (void)!http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire.port},
+                                            STR(GET_CLOSE("/hello")), false, 60000, &answer);
             if (!str_eq_c(answer.body, "hello"))
                 fail_msg("allocation %lu, request %zu: got '%.*s', then status %d", n, i, STR_ARG(buf_str(&got)),
                          answer.status);
             for (int tries = 0; tries < 2; tries++)
-                (void)!http_client_exchange(arena, "127.0.0.1", wire.port, STR(GET_CLOSE("/quit")), false, 60000,
-                                            &answer);
+                (void)!http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire.port},
+                                            STR(GET_CLOSE("/quit")), false, 60000, &answer);
             buf_done(&got);
             arena_free(arena);
             wire_join(&wire);

@@ -160,7 +160,9 @@ static void cut_stream(void **state) {
     Arena *arena = arena_new(1 << 20);
     HttpAnswer answer;
     Str request = STR("GET /stream-cut HTTP/1.1\r\nHost: t\r\n\r\n");
-    assert_int_equal(http_client_exchange(arena, "127.0.0.1", wire.port, request, false, 60000, &answer), ERR_EOF);
+    assert_int_equal(http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire.port}, request, false,
+                                          60000, &answer),
+                     ERR_EOF);
     arena_free(arena);
     wire_stop(&wire);
 }

@@ -320,7 +320,9 @@ static inline void wire_read_until(int fd, Buf *out, const char *text) {
 static inline HttpAnswer wire_get(const Wire *wire, Arena *arena, const char *path) {
     HttpAnswer answer;
     Str request = arena_printf(arena, "GET %s HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", path);
-    assert_int_equal(http_client_exchange(arena, "127.0.0.1", wire->port, request, false, 60000, &answer), ERR_OK);
+    assert_int_equal(http_client_exchange(arena, &(HttpTarget){.host = "127.0.0.1", .port = wire->port}, request, false,
+                                          60000, &answer),
+                     ERR_OK);
     return answer;
 }
 
