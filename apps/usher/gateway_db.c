@@ -48,7 +48,7 @@ Err gateway_ask(Invocation *call, PGconn *conn, const char *sql, int n, const ch
     call->ctx->deadline_ms = 0;
     if (err != ERR_OK)
         (void)cli_fail(call->ctx, 2, "the gateway's database");
-    return err;
+    return err == ERR_TIMEOUT ? ERR_UNAVAILABLE : err;
 }
 
 Str gateway_field(const PGresult *result, int row, int column) {

@@ -9,8 +9,9 @@
 MUST_USE Err gateway_open(Ctx *ctx, const Settings *settings, PGconn **ret);
 /** The same for a command. On failure the problem is printed and *ret_status is the exit status. */
 bool gateway_connect(Invocation *call, Settings *settings, PGconn **ret, int *ret_status);
-/** One statement, for some seconds; values as text, NULL for NULL. Prints the problem when it fails. ERR_TIMEOUT: it
- *  took too long; where Postgres does not even say so, the connection is beyond use (PQstatus). */
+/** One statement, for some seconds; values as text, NULL for NULL. Prints the problem when it fails. ERR_UNAVAILABLE:
+ *  it took too long, too; where Postgres does not even say so, the connection is beyond use (PQstatus), and whether the
+ *  statement had its effect is not known. Never ERR_TIMEOUT, by which callers mean what they themselves wait for. */
 MUST_USE Err gateway_ask(Invocation *call, PGconn *conn, const char *sql, int n, const char *const *values,
                          PGresult **ret);
 /** A field as text; absent for NULL. Borrowed from the result. */

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.parse
 
+import psycopg2
 import pytest
 
 from certs import Authority
@@ -238,6 +239,13 @@ def test_postgres_goes_away_in_the_middle(old, new):
             put_back(gateway)
 
 
+def told_of_postgres(rehearsal):
+    said = []
+    while not said or "Postgres could not be asked" not in said[-1]:
+        said.append(rehearsal.process.stderr.readline())
+        assert said[-1], f"it ended without a word of Postgres: {said}"
+
+
 def test_a_postgres_that_hangs_is_given_up(gateway):
     """It takes what is sent and never answers, as a machine that swaps or a network that swallows."""
     parts = urllib.parse.urlsplit(gateway.database)
@@ -248,10 +256,7 @@ def test_a_postgres_that_hangs_is_given_up(gateway):
         rehearsal = Rehearsal(gateway, *SLOW, env={"DATABASE_URL": through})
         rehearsal.stage("shadow")
         proxy.stall()
-        said = ""
-        while "Postgres could not be asked" not in said:
-            said = rehearsal.process.stderr.readline()
-            assert said, "it ended without a word of Postgres"
+        told_of_postgres(rehearsal)
         gateway.env, before = {**gateway.env, "DATABASE_URL": through}, gateway.env
         for command in (("cutover", "status"), ("diffs", "list"), ("rehearse", "events", "--undo")):
             assert "timeout" in gateway.cli(*command, check=2).stderr
@@ -263,6 +268,19 @@ def test_a_postgres_that_hangs_is_given_up(gateway):
         put_back(gateway)
     finally:
         proxy.close()
+
+
+def test_a_lock_that_is_held_is_postgres_fault(gateway):
+    """A statement that ends by its time-out is not taken for writers that did not come to rest."""
+    with psycopg2.connect(gateway.database) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE gateway.stages IN EXCLUSIVE MODE")
+        done = gateway.cli("cutover", "promote", "events", "writes", "--reason", "test", "--force", check=2)
+        assert "timeout" in done.stderr and "called off" not in done.stderr, done.stderr
+        rehearsal = Rehearsal(gateway, *SLOW)
+        told_of_postgres(rehearsal)
+        other.rollback()
+        assert rehearsal.end(1)["restored"] is True
+    put_back(gateway)
 
 
 def test_gateways_behind_https(shared_server, old, new, tmp_path):
