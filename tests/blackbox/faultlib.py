@@ -348,10 +348,14 @@ class Load:
     def statuses(self):
         return {note[0] for note in list(self.notes.values())}
 
-    def go_on(self, count, what="the load to go on", limit=150):
+    def go_on(self, count, what="the load to go on", limit=150, meanwhile=lambda: None):
         """Returns when `count` more events have been created."""
         wanted = len(self.created()) + count
-        wait_for(lambda: len(self.created()) >= wanted, limit, what)
+
+        def enough():
+            meanwhile()
+            return len(self.created()) >= wanted
+        wait_for(enough, limit, what)
 
 
 def check_books(server, load):

@@ -338,9 +338,8 @@ def full_disk_under_load(cluster, server, folder):
             os.kill(pid, signal.SIGCONT)
         yield
         os.remove(filler)
-        if cluster.process.poll() is not None:
-            cluster.start()  # it could not even recover; then its administrator starts it again
-        load.go_on(20)
+        # It could not even recover perhaps, for the space that is there now; then its administrator starts it again.
+        load.go_on(20, meanwhile=lambda: cluster.process.poll() is None or cluster.start())
     assert server.workers() == workers, "a worker died of a full disk"
     assert load.statuses() <= {201, 503}, load.bodies
     check_books(server, load)
