@@ -8,11 +8,16 @@
 
 #include "jobs/desk_internal.h"
 
+enum { ASK_MS = 10000 };
+
 Err desk_ask(const JobDesk *desk, const Statement *query, int n, const char *const *values, PGresult **ret) {
     Str text = sql_with_schema(desk->ctx->arena, desk->board->context->schema, str_c(query->sql));
     if (text.p == NULL)
         return ERR_NO_MEMORY;
-    return pg_sync_exec_params(desk->ctx, desk->conn, text.p, n, values, ret);
+    desk->ctx->deadline_ms = clock_mono_ms() + ASK_MS; /* a Postgres that hangs would be waited for for ever */
+    Err err = pg_sync_exec_params(desk->ctx, desk->conn, text.p, n, values, ret);
+    desk->ctx->deadline_ms = 0;
+    return err;
 }
 
 static const char *number(const JobDesk *desk, int64_t value) {

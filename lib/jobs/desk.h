@@ -1,5 +1,6 @@
 /*
- * desk.h - what an operator can ask and do: of one context's jobs, over a blocking connection.
+ * desk.h - what an operator can ask and do: of one context's jobs, over a blocking connection, each statement for ten
+ * seconds at most.
  *
  * Each doing is one statement that also writes its audit row, so that there is no deed without one. Workers learn of it
  * by NOTIFY, and without that with their next heartbeat.

@@ -1,6 +1,8 @@
 """The role `jobs` as an operator sees it: what a worker did with a job that `usher jobs` inserted."""
 import json
 
+import psycopg2
+
 from conftest import Usher, wait_for, waiting_in
 
 
@@ -47,3 +49,12 @@ def test_the_outbox_is_rotated_by_its_job_and_left_to_it_by_the_relay():
                         30, "its tally: it looks again soon")
         last = usher.new_event(day=9)
         assert len(wait_for(lambda: len(t := usher.tickets(last)) == 15 and t, 60)) == 15, "and messages go on"
+
+
+def test_a_postgres_that_does_not_answer_is_given_up(server):
+    with psycopg2.connect(server.url()) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE tickets.jobs IN ACCESS EXCLUSIVE MODE")
+        done = server.cli("jobs", "list", "--context", "tickets", check=2)
+        assert "has not answered in time" in done.stderr, done.stderr
+        other.rollback()
+    server.cli("jobs", "list", "--context", "tickets", check=0)
