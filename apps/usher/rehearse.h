@@ -72,6 +72,7 @@ MUST_USE Err load_ask(Arena *arena, const LoadPlan *plan, Str target, HttpAnswer
 
 /** What was seen of the requests that were sent in one phase; only grows. */
 typedef struct LoadPhase {
+    uint64_t begun;
     uint64_t requests;   /* that have ended */
     uint64_t failed;     /* no whole answer, 5xx, 429, or 4xx where there was none at first */
     uint64_t unanswered; /* of these: no whole answer */
@@ -98,6 +99,8 @@ MUST_USE Err load_start(const LoadPlan *plan, const LoadGuard *guard, Load **ret
 /** What is sent from now on belongs to this phase. */
 void load_enter(Load *load, int phase);
 void load_look(const Load *load, int phase, LoadPhase *ret);
+/** Has every request of the phases before this one ended? */
+bool load_has_ended_before(const Load *load, int phase);
 /** A few of what failed; "" behind the last. */
 const char *load_complaint(const Load *load, int i);
 /** False: the process has died. */

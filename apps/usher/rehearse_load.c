@@ -200,6 +200,7 @@ static CO_FN void client_co(Ctx *ctx, void *arg) {
         LoadPhase *phase = phase_now();
         const char *why = "";
         int64_t began_ns = late ? due_ns : clock_mono_ns();
+        add(&phase->begun, 1);
         int status = ask(ctx, request, number, &why);
         count(phase, request, status, why, (clock_mono_ns() - began_ns) / 1000);
     }
@@ -293,6 +294,7 @@ void load_enter(Load *load, int phase) {
 
 void load_look(const Load *load, int phase, LoadPhase *ret) {
     const LoadPhase *from = &load->shared->phases[phase];
+    ret->begun = __atomic_load_n(&from->begun, __ATOMIC_RELAXED);
     ret->requests = __atomic_load_n(&from->requests, __ATOMIC_RELAXED);
     ret->failed = __atomic_load_n(&from->failed, __ATOMIC_RELAXED);
     ret->unanswered = __atomic_load_n(&from->unanswered, __ATOMIC_RELAXED);
@@ -302,6 +304,16 @@ void load_look(const Load *load, int phase, LoadPhase *ret) {
     ret->longest_write_us = __atomic_load_n(&from->longest_write_us, __ATOMIC_RELAXED);
     for (size_t i = 0; i < LOAD_BUCKETS; i++)
         ret->buckets[i] = __atomic_load_n(&from->buckets[i], __ATOMIC_RELAXED);
+}
+
+bool load_has_ended_before(const Load *load, int phase) {
+    LoadPhase before;
+    for (int i = 0; i < phase; i++) {
+        load_look(load, i, &before);
+        if (before.requests != before.begun)
+            return false;
+    }
+    return true;
 }
 
 const char *load_complaint(const Load *load, int i) {

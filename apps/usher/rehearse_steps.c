@@ -266,8 +266,22 @@ static Err stepped_back(Rehearsal *r, bool *ret) {
     return ERR_OK;
 }
 
+/* A request that was begun in the phase before and meets the error would count as that phase's failure. Twice in a row:
+ * one that is just being begun is not yet counted. */
+static bool wait_for_earlier_ones(Rehearsal *r) {
+    int rests = 0;
+    while (rests < 2) {
+        rests = load_has_ended_before(r->load, r->phase_n - 1) ? rests + 1 : 0;
+        if (!rehearsal_wait(r, POLL_MS))
+            return false;
+    }
+    return true;
+}
+
 static bool step_back(Rehearsal *r) {
     PhaseReport *phase = phase_begin(r, "step back", STAGE_SHADOW);
+    if (!wait_for_earlier_ones(r))
+        return false;
     int64_t began_ms = clock_mono_ms(), acted_ms = -1;
     bool back = false;
     r->broken = true;

@@ -304,8 +304,13 @@ def test_gateways_behind_https(shared_server, old, new, tmp_path):
 
 
 def test_an_error_step_is_stepped_back_from(gateway, old, new, tmp_path):
+    """Requests that were in work when it began are no failures of the phase before."""
     broken = tmp_path / "broken"
-    new.answer = lambda h, body: Backend.json({}, status=500) if broken.exists() else listing(h)
+
+    def answer(handler, body):
+        time.sleep(0.1)
+        return Backend.json({}, status=500) if broken.exists() else listing(handler)
+    new.answer = answer
     report = Rehearsal(gateway, *BRIEF, "--break", f"touch {broken}", "--mend", f"rm {broken}").end(0)
     assert [p["name"] for p in report["phases"]] == ["before", "shadow", "canary", "promote", "step back", "after it"]
     assert report["stepped_back_ms"] > 0 and not broken.exists()
