@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Err err = copy_read(record, &copy);
     FUZZ_CHECK(err == ERR_OK || err == ERR_SYNTAX);
     if (err == ERR_OK) {
-        const Str texts[] = {copy.method, copy.target, copy.request_lines, copy.answer_lines, copy.body, copy.caller};
+        const Str texts[] = {copy.method, copy.target,       copy.request_lines, copy.answer_lines, copy.body,
+                             copy.caller, copy.request_body, copy.sides[0],      copy.sides[1]};
         size_t all = 0;
         for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
             inside(record, texts[i]);
@@ -51,7 +52,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         FUZZ_CHECK(copy_read(buf_str(&out), &again) == ERR_OK && again.kind == copy.kind && again.route == copy.route &&
                    again.status == copy.status && again.at_us == copy.at_us && str_eq(again.method, copy.method) &&
                    str_eq(again.target, copy.target) && str_eq(again.body, copy.body) &&
-                   str_eq(again.caller, copy.caller) && again.request_lines.n == 0);
+                   str_eq(again.caller, copy.caller) && str_eq(again.request_body, copy.request_body) &&
+                   str_eq(again.sides[0], copy.sides[0]) && str_eq(again.sides[1], copy.sides[1]) &&
+                   memcmp(again.trace.trace_id, copy.trace.trace_id, sizeof copy.trace.trace_id) == 0 &&
+                   memcmp(again.trace.span_id, copy.trace.span_id, sizeof copy.trace.span_id) == 0 &&
+                   again.trace.flags == copy.trace.flags && again.request_lines.n == 0);
     }
     arena_free(arena);
     return 0;
