@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "http/chars.h"
-#include "http/upstream_impl.h"
 
 enum { CLIENT_HEADERS_MAX = 256 };
 
@@ -357,23 +356,4 @@ Err http_client_exchange(Arena *arena, const HttpTarget *target, Str bytes, bool
         err = exchange(&reader, arena, is_head, ret);
     tls_stream_free(reader.tls);
     return err;
-}
-
-/* --- URLs --------------------------------------------------------------------------------------------------------- */
-
-Err http_target_read(Ctx *ctx, Str url, HttpTarget *ret) {
-    UpstreamUrl parts;
-    const char *why;
-    uint64_t port = 0;
-    *ret = (HttpTarget){0};
-    if (!upstream_url_read(url, &parts, &why) || parts.path.p != NULL)
-        return ctx_problem(ctx, ERR_INVALID, NULL, "%s", why);
-    Str host = upstream_url_text(parts.host, ctx->arena);
-    ret->server_name = parts.server_name.p == NULL ? host : upstream_url_text(parts.server_name, ctx->arena);
-    if (host.p == NULL || ret->server_name.p == NULL)
-        return ERR_NO_MEMORY;
-    (void)!str_to_u64(parts.port, 65535, &port);
-    ret->host = host.p;
-    ret->port = (int)port;
-    return parts.tls ? upstream_tls_context(ctx, &parts, &ret->tls) : ERR_OK;
 }

@@ -157,8 +157,6 @@ bool upstream_url_read(Str url, UpstreamUrl *ret, const char **ret_why);
 Str upstream_url_text(Str raw, Arena *arena);
 
 /* upstream_tls.c */
-/** ERR_INVALID: the problem says which file, and why. ERR_NO_MEMORY. */
-MUST_USE Err upstream_tls_context(Ctx *ctx, const UpstreamUrl *url, TlsContext **ret);
 /** Reads what the URLs name; what cannot be read is logged. */
 MUST_USE Err upstream_tls_start(Upstream *upstream);
 void upstream_tls_end(Upstream *upstream);

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 
+#include "http/client.h"
 #include "http/upstream_impl.h"
 #include "runtime/log.h"
 
@@ -21,7 +22,7 @@ static Err file_of(Str raw, Arena *arena, Str *ret) {
     return raw.p != NULL && ret->p == NULL ? ERR_NO_MEMORY : ERR_OK;
 }
 
-Err upstream_tls_context(Ctx *ctx, const UpstreamUrl *url, TlsContext **ret) {
+static Err context_open(Ctx *ctx, const UpstreamUrl *url, TlsContext **ret) {
     TlsClientOptions options = {.version_min = TLS_1_2, .resumes = true, .believe_it = url->believe_it};
     TRY(file_of(url->ca, ctx->arena, &options.ca));
     TRY(file_of(url->certificate, ctx->arena, &options.certificate));
@@ -37,9 +38,26 @@ Err upstream_url_try(Ctx *ctx, Str url) {
         return ctx_problem(ctx, ERR_INVALID, NULL, "%s", why);
     if (!parts.tls)
         return ERR_OK;
-    TRY(upstream_tls_context(ctx, &parts, &context));
+    TRY(context_open(ctx, &parts, &context));
     tls_context_unref(context);
     return ERR_OK;
+}
+
+Err http_target_read(Ctx *ctx, Str url, HttpTarget *ret) {
+    UpstreamUrl parts;
+    const char *why;
+    uint64_t port = 0;
+    *ret = (HttpTarget){0};
+    if (!upstream_url_read(url, &parts, &why) || parts.path.p != NULL)
+        return ctx_problem(ctx, ERR_INVALID, NULL, "%s", why);
+    Str host = upstream_url_text(parts.host, ctx->arena);
+    ret->server_name = parts.server_name.p == NULL ? host : upstream_url_text(parts.server_name, ctx->arena);
+    if (host.p == NULL || ret->server_name.p == NULL)
+        return ERR_NO_MEMORY;
+    (void)!str_to_u64(parts.port, 65535, &port);
+    ret->host = host.p;
+    ret->port = (int)port;
+    return parts.tls ? context_open(ctx, &parts, &ret->tls) : ERR_OK;
 }
 
 static Err tls_open(Ctx *ctx, Upstream *upstream, size_t at) {
@@ -53,7 +71,7 @@ static Err tls_open(Ctx *ctx, Upstream *upstream, size_t at) {
         tls->server_name = upstream_url_text(url.server_name.p == NULL ? url.host : url.server_name, upstream->arena);
     if (tls->server_name.p == NULL)
         return ERR_NO_MEMORY;
-    TRY(upstream_tls_context(ctx, &url, &context));
+    TRY(context_open(ctx, &url, &context));
     tls_context_unref(tls->context);
     tls->context = context;
     return ERR_OK;
