@@ -1,5 +1,6 @@
 """Authorities, certificates and keys for one test, by the openssl program."""
 import pathlib
+import ssl
 import subprocess
 
 
@@ -34,3 +35,9 @@ class Authority:
             (self.folder / f"{name}.key").rename(target / f"{name}.key")
         (target / f"{name}.key").chmod(0o600)
         return target / f"{name}.crt", target / f"{name}.key"
+
+    def server_context(self, name, **issue):
+        """What a server of Python's shows: a certificate of that name, issued now."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*self.issue(name, **issue))
+        return context

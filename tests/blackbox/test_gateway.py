@@ -4,7 +4,6 @@ import os
 import pathlib
 import signal
 import socket
-import ssl
 import struct
 import subprocess
 import threading
@@ -23,8 +22,7 @@ def odd(request, tmp_path_factory):
     context = None
     if request.param == "https":
         ca = Authority(tmp_path_factory.mktemp("odd"))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*ca.issue("odd"))
+        context = ca.server_context("odd")
     with OddServer(tls=context) as server:
         server.url += f"?cacertfile={ca.crt}" if context else ""
         yield server

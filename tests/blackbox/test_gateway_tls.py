@@ -155,9 +155,7 @@ class Front:
 def front(tmp_path_factory):
     folder = tmp_path_factory.mktemp("front")
     ca = Authority(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*ca.issue("odd"))
-    with OddServer(tls=context) as odd:
+    with OddServer(tls=ca.server_context("odd")) as odd:
         front = Front(odd, ca, folder)
         with front.gateway:
             yield front
@@ -361,9 +359,7 @@ def test_nghttp_finds_nothing_wrong(front, body_file, how):
 
 def test_a_drain_tells_and_answers(tmp_path):
     ca = Authority(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*ca.issue("odd"))
-    with OddServer(tls=context) as odd:
+    with OddServer(tls=ca.server_context("odd")) as odd:
         front = Front(odd, ca, tmp_path)
         with front.gateway:
             with front.h2() as client:

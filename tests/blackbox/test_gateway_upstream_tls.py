@@ -21,12 +21,6 @@ def ca(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("upstream"))
 
 
-def server_context(ca, name, **issue):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*ca.issue(name, **issue))
-    return context
-
-
 def before(url, **limits):
     upstream = {"urls": [url], "connect_timeout": "20s", "failures_max": 100000, **limits}
     return Gateway(routes={"upstreams": {"odd": upstream}, "old": "odd"})
@@ -34,7 +28,7 @@ def before(url, **limits):
 
 @pytest.fixture(scope="module")
 def odd(ca):
-    with OddServer(tls=server_context(ca, "odd")) as server:
+    with OddServer(tls=ca.server_context("odd")) as server:
         yield server
 
 
@@ -48,7 +42,7 @@ def test_the_systems_store(odd, ca):
 
 
 def test_a_name_beside_the_address(ca):
-    context, asked = server_context(ca, "named", names="DNS:tickets.internal"), []
+    context, asked = ca.server_context("named", names="DNS:tickets.internal"), []
     context.sni_callback = lambda sock, name, ctx: asked.append(name)
     with OddServer(tls=context) as server:
         with before(f"{server.url}?cacertfile={ca.crt}&server_name_indication=tickets.internal") as gateway:
@@ -60,7 +54,7 @@ def test_a_client_certificate(ca, tmp_path):
     crt, key = ca.issue("gateway")
     both = tmp_path / "both.pem"
     both.write_text(crt.read_text() + key.read_text())
-    context = server_context(ca, "strict")
+    context = ca.server_context("strict")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(ca.crt)
     with OddServer(tls=context) as server:
@@ -82,7 +76,7 @@ def failure_of(gateway):
     ({"days": "-1"}, "?cacertfile={ca}", "expired", "renew the certificate"),
 ])
 def test_a_wrong_certificate_is_told_with_its_mend(ca, tmp_path, issue, parameters, why, mend):
-    with OddServer(tls=server_context(ca, "wrong", to=tmp_path, **issue)) as server:
+    with OddServer(tls=ca.server_context("wrong", to=tmp_path, **issue)) as server:
         with before(server.url + parameters.format(ca=ca.crt)) as gateway:
             told = failure_of(gateway)
             assert why in told["why"] and mend in told["mend"] and told["asked_for"] == "127.0.0.1", told
@@ -95,7 +89,7 @@ def test_a_wrong_certificate_is_told_with_its_mend(ca, tmp_path, issue, paramete
 
 
 def test_a_certificate_that_we_lack_is_told(ca):
-    context = server_context(ca, "strict")
+    context = ca.server_context("strict")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(ca.crt)
     with OddServer(tls=context) as server, before(f"{server.url}?cacertfile={ca.crt}") as gateway:
@@ -155,7 +149,7 @@ def test_connections_are_kept_and_dead_ones_replaced(ca, odd):
 
 
 def test_sessions_are_resumed(ca):
-    with OddServer(tls=server_context(ca, "odd")) as server, before(f"{server.url}?cacertfile={ca.crt}") as gateway:
+    with OddServer(tls=ca.server_context("odd")) as server, before(f"{server.url}?cacertfile={ca.crt}") as gateway:
         for _ in range(4):
             assert gateway.ask(b"GET /until-close HTTP/1.1\r\nHost: odd\r\n\r\n").body == b"all that comes"
         assert server.handshakes == [False, True, True, True]
@@ -228,7 +222,7 @@ def test_a_reload_reads_the_files_again(ca, odd, tmp_path):
 
 
 def test_a_circuit_opens_and_closes_over_tls(ca, tmp_path):
-    context = server_context(ca, "odd", to=tmp_path)
+    context = ca.server_context("odd", to=tmp_path)
     port = free_port()
     with before(f"https://127.0.0.1:{port}?cacertfile={ca.crt}", failures_max=2, aside="50ms") as gateway:
         with OddServer(port, tls=context):

@@ -1,7 +1,6 @@
 """All recorded conversations of the old system, replayed by usher and by an independent replayer. Both must agree."""
 import http.server
 import json
-import ssl
 import subprocess
 import sys
 import threading
@@ -119,12 +118,6 @@ def ca(tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("replay"))
 
 
-def tls_server(ca, name, **issue):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*ca.issue(name, **issue))
-    return OddServer(tls=context)
-
-
 def replayed(tmp_path, url, method, target, answer, body=None):
     """One exchange, recorded with that answer and replayed against url: exit status, what was said."""
     request = {"method": method, "path": target, "headers": [["Host", "odd"]]}
@@ -140,7 +133,7 @@ def replayed(tmp_path, url, method, target, answer, body=None):
 
 def test_a_server_behind_tls_is_asked_too(ca, tmp_path):
     large = "".join(f"{i:09d} " for i in range(300_000))
-    with tls_server(ca, "well") as server:
+    with OddServer(tls=ca.server_context("well")) as server:
         url = f"{server.url}/?cacertfile={ca.crt}"
         assert replayed(tmp_path, url, "GET", "/until-close", "all that comes") == (0, mock.ANY)
         # More than a socket holds, answered while it is sent.
@@ -153,7 +146,7 @@ def test_a_server_behind_tls_is_asked_too(ca, tmp_path):
 
 
 def test_who_is_not_believed_is_told_with_its_mend(ca, tmp_path):
-    with tls_server(ca, "named", names="DNS:other.example") as server:
+    with OddServer(tls=ca.server_context("named", names="DNS:other.example")) as server:
         status, said = replayed(tmp_path, server.url, "GET", "/plain", "fine")
         assert status == 2 and "unable to get local issuer certificate" in said and "cacertfile=FILE" in said, said
         status, said = replayed(tmp_path, f"{server.url}?cacertfile={ca.crt}", "GET", "/plain", "fine")

@@ -9,6 +9,7 @@ import pytest
 
 from brokerlib import USER, Broker, Vhost, envelope
 from conftest import Usher, free_port, wait_for
+from otel import Collector
 from shadowlib import Backend, Gateway, everything, hammer, kept_user, metrics
 
 ANN = {"FullName": "Ann Able", "Email": "ann@example.com", "UserType": "Customer"}
@@ -91,6 +92,21 @@ def test_equal_writes_are_counted_and_nothing_stays(server, gateway, old):
     assert everything(server) == before
     assert "users.users" in gateway.cli("diffs", "list").stdout
     assert old.count("GET") == 0 and old.count(mirrored=True) == 0, "nobody is asked again"
+
+
+def test_a_trial_stands_in_the_trace_of_its_write(server, make_gateway, old):
+    with Collector() as collector:
+        gateway = make_gateway(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, OTEL_BSP_SCHEDULE_DELAY="50")
+        assert post(gateway).status == 201
+        settled(gateway)
+
+        def below():
+            rows = collector.spans()
+            return [(front, mirror) for mirror in rows if mirror["name"] == "mirror POST" for front in rows
+                    if front["spanId"] == mirror["parentSpanId"]]
+        (front, mirror), = wait_for(below, 30, "both spans")
+        assert front["traceId"] == mirror["traceId"] and front["attributes"]["usher.backend"] == "legacy"
+        assert (mirror["attributes"]["usher.backend"], mirror["attributes"]["url.path"]) == ("trial", "/users")
 
 
 def test_only_what_the_old_side_answers_is_tried(server, make_gateway, old):
